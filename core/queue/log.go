@@ -1,0 +1,99 @@
+package queue
+
+import (
+	"tridge/core/confirm"
+	"tridge/core/message"
+)
+
+// Log is the durable store beneath queues and router: every durable fact is one record in it. core/wal implements it.
+// All methods are safe for concurrent use and copy what they are given before they return.
+type Log interface {
+	// Append stores m once on behalf of queues, together with rows: all of it in one record, so no crash separates
+	// them. Nothing is on disk until the receipt is redeemed. It blocks only while more bytes than the log allows
+	// wait for the disk.
+	Append(m *message.Message, queues []uint32, rows ...Row) (Pos, confirm.Receipt, error)
+	// AppendTx stores everything in tx as one record: after a crash all of it is there or none. The positions are
+	// those of tx.Publishes, in order; dst is reused for them.
+	AppendTx(tx *Tx, dst []Pos) ([]Pos, confirm.Receipt, error)
+	// Ack records that queue no longer needs the messages at ps. It is written soon and synced with the next receipt
+	// or after a second, whichever comes first, unless somebody redeems its receipt.
+	Ack(queue uint32, ps []Pos) (confirm.Receipt, error)
+	// Read returns the message at p. The caller may keep it; nobody may change it.
+	Read(p Pos) (*message.Message, error)
+	confirm.Syncer
+}
+
+// Pos says where a message is in the log. The zero Pos is "not in the log".
+type Pos struct {
+	Seq                   uint64 // never changes, orders all messages, never reused
+	Segment, Offset, Size uint32 // where the record was when we last looked
+}
+
+// Row is a small durable fact: the last value of a key in a table wins.
+type Row struct {
+	Table Table
+	Key   string
+	Value []byte // nil removes the row
+	// Message keeps the message of the row's record with the row: its Pos stays readable while the row lives, even
+	// when no queue waits for it (a retained message).
+	Message bool
+}
+
+// Table numbers a set of rows. The numbers are part of the format on disk; who owns a table encodes its values.
+type Table uint16
+
+const (
+	TableTopology     Table = 1 // core/router: exchanges, queues, bindings
+	TableCounters     Table = 2 // core/broker: high-water marks that must never go back, secrets made at first start
+	TableRetained     Table = 3 // core/retained: last value per key
+	TableReply        Table = 4 // core/reply
+	TableMQTTSession  Table = 5 // adapters/mqtt: persistent sessions and their subscriptions
+	TableMQTTReceived Table = 6 // adapters/mqtt: QoS 2 packet ids received and not released
+	TableMQTTSent     Table = 7 // adapters/mqtt: QoS 2 packet ids sent and not complete
+)
+
+// Tx is a set of changes that become durable together.
+type Tx struct {
+	Publishes []Publish
+	Acks      []Refs
+	Rows      []Row
+}
+
+// Publish is a message and the queues it waits in.
+type Publish struct {
+	Message *message.Message
+	Queues  []uint32
+	Rows    []Row
+}
+
+// Refs are messages that one queue no longer needs.
+type Refs struct {
+	Queue uint32
+	Pos   []Pos
+}
+
+// Reset empties tx and keeps its memory.
+func (tx *Tx) Reset() {
+	clear(tx.Publishes)
+	clear(tx.Acks)
+	clear(tx.Rows)
+	tx.Publishes, tx.Acks, tx.Rows = tx.Publishes[:0], tx.Acks[:0], tx.Rows[:0]
+}
+
+// Recovery is told what a log holds when it is opened: first every living row, in no particular order, then every
+// living message in the order of Pos.Seq. Acknowledgements and tombstones have been applied already.
+type Recovery interface {
+	// Row is told of a living row. at is the message kept with it when r.Message is set, else zero.
+	// r is valid only during the call, except its Key.
+	Row(r Row, at Pos) error
+	// Message is told of a message and the queues that still wait for it; info is what its record says about it
+	// without its body. queues is valid only during the call.
+	Message(at Pos, info Info, queues []uint32) error
+}
+
+// Info is what a queue must know of a message before it reads it.
+type Info struct {
+	Expires  int64 // as message.Message.Expires
+	Size     int   // bytes of the body
+	Priority uint8
+}

@@ -1,0 +1,369 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tridge/core/confirm"
+	"tridge/core/message"
+)
+
+var (
+	ErrFull      = errors.New("queue: at its limit")
+	ErrClosed    = errors.New("queue: closed")
+	ErrExclusive = errors.New("queue: in exclusive use by another consumer")
+)
+
+// Overflow says what a queue at its limit does with one more message.
+type Overflow uint8
+
+const (
+	DropHead Overflow = iota // make room: the oldest leave
+	Refuse                   // the new one is refused, its publisher told
+)
+
+// Reason says why a message left its queue other than by being consumed.
+type Reason uint8
+
+const (
+	Rejected      Reason = iota // a consumer refused it
+	Expired                     // its time ran out
+	LengthLimit                 // the queue was at its limit
+	DeliveryLimit               // it was delivered too often
+)
+
+// String is the word for the reason in x-death.
+func (r Reason) String() string {
+	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[r]
+}
+
+// Options are the laws of one queue. The zero value has no limits.
+type Options struct {
+	MaxLength   int   // waiting messages, 0 for no limit
+	MaxBytes    int64 // bytes of their bodies, 0 for no limit
+	Overflow    Overflow
+	MaxAttempts int // deliveries after which a requeued message is a dead letter, 0 for no limit
+
+	// DropTransientWhenIdle drops messages that are not durable while nobody consumes (MQTT QoS 0, [MQTT-3.1.2-5]).
+	DropTransientWhenIdle bool
+
+	// DeadLetter takes over messages that leave for a reason; nil drops them with a count. It is called with no lock
+	// held. When it returns an error the messages are still this queue's and go back to where they were.
+	DeadLetter func(ds []Delivery, why Reason) error
+
+	// Idle is called, with no lock held, when the last consumer has left.
+	Idle func()
+}
+
+// Stats is a snapshot of a queue's counters.
+type Stats struct {
+	Ready, Unacked, Consumers int
+	Bytes                     int64 // of the bodies of ready messages
+
+	Published, Delivered, Redelivered, Acked uint64
+	Expired, Dropped, DeadLettered, Refused  uint64
+}
+
+// Local is a queue: a mutex, a list of positions in the log, the subscriptions that take from it, and limits. It keeps
+// no map of what is out with consumers: a Delivery is a token that its holder settles.
+type Local struct {
+	// immutable
+	name string
+	id   uint32 // what the log calls this queue; 0 for a queue that lives in memory only
+	log  Log
+	opts Options
+
+	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
+	mu        sync.Mutex
+	ready     list
+	order     uint64 // of the entry put last
+	unacked   int
+	subs      []*Subscription // consumers, polls not among them
+	waiting   []*Subscription // consumers to be woken, longest waiting first
+	selective int             // consumers with a Match
+	ranked    bool            // consumers of different priorities exist
+	closed    bool
+	stats     Stats
+}
+
+// New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
+func New(name string, id uint32, log Log, o Options) *Local {
+	return &Local{name: name, id: id, log: log, opts: o}
+}
+
+// Name is the name the queue was declared with.
+func (q *Local) Name() string { return q.name }
+
+// ID is what the log calls this queue; 0 when its messages are not in the log.
+func (q *Local) ID() uint32 { return q.id }
+
+// Put adds a message that is in the log at position at, or nowhere when at is zero. ErrFull and ErrClosed mean that
+// the queue has not taken it: the caller then acknowledges its reference in the log.
+func (q *Local) Put(m *message.Message, at Pos) error {
+	size := len(m.Body)
+	q.mu.Lock()
+	switch {
+	case q.closed:
+		q.mu.Unlock()
+		return ErrClosed
+	case q.opts.Overflow == Refuse && q.over(1, int64(size)):
+		q.stats.Refused++
+		q.mu.Unlock()
+		return ErrFull
+	case !m.Durable() && q.opts.DropTransientWhenIdle && len(q.subs) == 0:
+		q.stats.Dropped++
+		q.mu.Unlock()
+		return nil
+	}
+	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size)}
+	if m.Expires != 0 && m.Expires <= m.Time && q.hungry() > 0 {
+		e.flags = urgent
+	}
+	q.add(e)
+	dropped := q.overflowing()
+	wake := q.nextWaiting()
+	also := q.selectiveWaiting()
+	q.mu.Unlock()
+
+	if wake != nil {
+		wake.waker.Wake()
+	}
+	for _, s := range also {
+		s.waker.Wake()
+	}
+	if len(dropped) > 0 {
+		_, err := q.leave(dropped, LengthLimit)
+		return err
+	}
+	return nil
+}
+
+// Restore adds a message found in the log at start, before anybody uses the queue. It is read when it is taken.
+func (q *Local) Restore(at Pos, i Info) {
+	q.add(entry{pos: at, expires: i.Expires, size: uint32(i.Size)})
+	q.stats.Published--
+}
+
+// add appends an entry. mu is held.
+func (q *Local) add(e entry) {
+	q.order++
+	e.order = q.order
+	q.ready.push(e)
+	q.stats.Published++
+}
+
+// over reports whether n more messages of size bytes exceed a limit. mu is held.
+func (q *Local) over(n int, size int64) bool {
+	return q.opts.MaxLength > 0 && q.ready.len+n > q.opts.MaxLength ||
+		q.opts.MaxBytes > 0 && q.ready.bytes+size > q.opts.MaxBytes
+}
+
+// overflowing takes the oldest messages out until the queue is within its limits. mu is held.
+func (q *Local) overflowing() []Delivery {
+	if q.opts.Overflow != DropHead || !q.over(0, 0) {
+		return nil
+	}
+	var dropped []Delivery
+	for q.over(0, 0) {
+		p, ok := q.ready.front()
+		if !ok {
+			break
+		}
+		dropped = append(dropped, q.takeOut(p))
+	}
+	return dropped
+}
+
+// takeOut turns an entry into a token. mu is held.
+func (q *Local) takeOut(p place) Delivery {
+	e := q.ready.remove(p)
+	q.unacked++
+	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size}
+}
+
+// putBack returns a token to its place. mu is held.
+func (q *Local) putBack(d *Delivery) {
+	q.unacked--
+	q.ready.insert(entry{message: d.Message, pos: d.pos, order: d.order, expires: d.expires, size: d.size, attempts: d.Attempts})
+	for _, s := range q.subs {
+		if s.match != nil && s.tested >= d.order {
+			s.tested, s.hint = d.order-1, nil
+		}
+	}
+}
+
+// transientID marks the ids of messages that are not in the log.
+const transientID = 1 << 63
+
+func (e *entry) id() uint64 {
+	if e.pos.Seq != 0 {
+		return e.pos.Seq
+	}
+	return e.order | transientID
+}
+
+// Purge removes every ready message and returns how many there were. The receipt is safe when they cannot come back.
+func (q *Local) Purge() (int, confirm.Receipt, error) {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return 0, confirm.Receipt{}, ErrClosed
+	}
+	n, positions := q.empty()
+	q.mu.Unlock()
+	receipt, err := q.ackAll(positions)
+	return n, receipt, err
+}
+
+// empty removes every ready entry and returns the positions of those in the log: exactly what was removed, never
+// "everything until now". mu is held.
+func (q *Local) empty() (n int, positions []Pos) {
+	for {
+		p, ok := q.ready.front()
+		if !ok {
+			return n, positions
+		}
+		if e := q.ready.remove(p); e.pos.Seq != 0 {
+			positions = append(positions, e.pos)
+		}
+		n++
+	}
+}
+
+// Condition is asked under the queue's lock whether it may be deleted.
+type Condition struct{ IfUnused, IfEmpty bool }
+
+var (
+	ErrInUse    = errors.New("queue: has consumers")
+	ErrNotEmpty = errors.New("queue: has messages")
+)
+
+// Close ends the queue when the condition holds: Put and Subscribe answer ErrClosed from now on, consumers are woken to
+// find out. It returns how many ready messages there were and the positions of those in the log, which the caller
+// acknowledges together with whatever else forgets the queue. Tokens still out are settled by their holders.
+func (q *Local) Close(c Condition) (int, []Pos, error) {
+	q.mu.Lock()
+	switch {
+	case q.closed:
+		q.mu.Unlock()
+		return 0, nil, ErrClosed
+	case c.IfUnused && len(q.subs) > 0:
+		q.mu.Unlock()
+		return 0, nil, ErrInUse
+	case c.IfEmpty && q.ready.len > 0:
+		q.mu.Unlock()
+		return 0, nil, ErrNotEmpty
+	}
+	q.closed = true
+	n, positions := q.empty()
+	subs := q.subs
+	q.subs, q.waiting = nil, nil
+	q.mu.Unlock()
+	for _, s := range subs {
+		s.waker.Wake()
+	}
+	return n, positions, nil
+}
+
+// Stats returns the counters as of now.
+func (q *Local) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.stats
+	s.Ready, s.Bytes, s.Unacked, s.Consumers = q.ready.len, q.ready.bytes, q.unacked, len(q.subs)
+	return s
+}
+
+// leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.
+func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
+	var receipt confirm.Receipt
+	var err error
+	if q.opts.DeadLetter == nil {
+		receipt, err = q.ackWith(&scratch{}, ds)
+	} else if err = q.load(ds); err == nil {
+		err = q.opts.DeadLetter(ds, why)
+	}
+	if err != nil {
+		q.mu.Lock()
+		for i := len(ds) - 1; i >= 0; i-- {
+			q.putBack(&ds[i])
+		}
+		q.mu.Unlock()
+		return confirm.Receipt{}, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unacked -= len(ds)
+	if why == Expired {
+		q.stats.Expired += uint64(len(ds))
+	}
+	if q.opts.DeadLetter != nil {
+		q.stats.DeadLettered += uint64(len(ds))
+	} else if why != Expired {
+		q.stats.Dropped += uint64(len(ds))
+	}
+	return receipt, nil
+}
+
+// load reads the messages of tokens that are not in memory.
+func (q *Local) load(ds []Delivery) error {
+	for i := range ds {
+		if ds[i].Message != nil {
+			continue
+		}
+		m, err := q.log.Read(ds[i].pos)
+		if err != nil {
+			return fmt.Errorf("queue %q: read message %d: %w", q.name, ds[i].pos.Seq, err)
+		}
+		ds[i].Message = m
+	}
+	return nil
+}
+
+// positions is scratch space for one call into the log.
+type positions struct{ list []Pos }
+
+// scratch lends position lists to settling goroutines: a subscription is settled by its reader and its writer, and the
+// list must not be shared while the log reads it.
+type scratch struct{ free atomic.Pointer[positions] }
+
+func (s *scratch) get() *positions {
+	if p := s.free.Swap(nil); p != nil {
+		return p
+	}
+	return new(positions)
+}
+
+func (s *scratch) put(p *positions) {
+	p.list = p.list[:0]
+	s.free.Store(p)
+}
+
+// ackWith tells the log that tokens are done.
+func (q *Local) ackWith(s *scratch, ds []Delivery) (confirm.Receipt, error) {
+	if q.id == 0 {
+		return confirm.Receipt{}, nil
+	}
+	p := s.get()
+	for i := range ds {
+		if ds[i].pos.Seq != 0 {
+			p.list = append(p.list, ds[i].pos)
+		}
+	}
+	receipt, err := q.ackAll(p.list)
+	s.put(p)
+	return receipt, err
+}
+
+func (q *Local) ackAll(ps []Pos) (confirm.Receipt, error) {
+	if len(ps) == 0 {
+		return confirm.Receipt{}, nil
+	}
+	return q.log.Ack(q.id, ps)
+}
+
+// now is the wall clock in Unix milliseconds, the unit of deadlines.
+func now() int64 { return time.Now().UnixMilli() }

@@ -1,0 +1,556 @@
+package queue_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/queue/queuetest"
+)
+
+// waker counts wakes.
+type waker struct{ wakes int }
+
+func (w *waker) Wake() { w.wakes++ }
+
+func durable(body string) *message.Message {
+	return &message.Message{Body: []byte(body), Guarantee: message.AtLeastOnce}
+}
+
+func put(t *testing.T, q *queue.Local, log *queuetest.Log, bodies ...string) {
+	t.Helper()
+	for _, body := range bodies {
+		m := durable(body)
+		at, _, err := log.Append(m, []uint32{q.ID()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Put(m, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func subscribe(t *testing.T, q *queue.Local, o queue.SubscribeOptions) (*queue.Subscription, *waker) {
+	t.Helper()
+	w := &waker{}
+	s, err := q.Subscribe(w, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, w
+}
+
+func take(t *testing.T, s *queue.Subscription, n int) []queue.Delivery {
+	t.Helper()
+	ds := make([]queue.Delivery, n)
+	got, err := s.Take(ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ds[:got]
+}
+
+func bodies(ds []queue.Delivery) (list []string) {
+	for _, d := range ds {
+		list = append(list, string(d.Message.Body))
+	}
+	return list
+}
+
+func expect(t *testing.T, ds []queue.Delivery, want ...string) {
+	t.Helper()
+	if got := bodies(ds); !slices.Equal(got, want) {
+		t.Fatalf("took %q, want %q", got, want)
+	}
+}
+
+func settle(t *testing.T, s *queue.Subscription, ds []queue.Delivery, how queue.Outcome) {
+	t.Helper()
+	if _, err := s.Settle(ds, how); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRequeueKeepsOrder(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	put(t, q, log, "a", "b", "c", "d", "e")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	ds := take(t, s, 4)
+	settle(t, s, ds[1:2], queue.Requeue)
+	settle(t, s, ds[3:4], queue.Release)
+	settle(t, s, ds[0:1], queue.Requeue)
+	again := take(t, s, 10)
+	expect(t, again, "a", "b", "d", "e")
+	for i, attempts := range []uint16{1, 1, 0, 0} {
+		if again[i].Attempts != attempts {
+			t.Errorf("%s: %d attempts, want %d", again[i].Message.Body, again[i].Attempts, attempts)
+		}
+	}
+	if again[0].ID != ds[0].ID {
+		t.Errorf("the same message has another id at its second attempt: %d, %d", ds[0].ID, again[0].ID)
+	}
+}
+
+func TestAckReachesTheLogAndOnlyThen(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	put(t, q, log, "a", "b")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	ds := take(t, s, 2)
+	if log.Living() != 2 {
+		t.Fatalf("%d living references while out with a consumer", log.Living())
+	}
+	settle(t, s, ds[:1], queue.Ack)
+	if log.Needs(1, ds[0].Pos()) || !log.Needs(1, ds[1].Pos()) {
+		t.Error("the log does not have exactly the acknowledged one as done")
+	}
+	if got := q.Stats(); got.Ready != 0 || got.Unacked != 1 || got.Acked != 1 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestEmptyTakeIsWokenOnce(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	s, w := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, s, 5))
+	put(t, q, log, "a", "b")
+	if w.wakes != 1 {
+		t.Fatalf("%d wakes for one empty take", w.wakes)
+	}
+	expect(t, take(t, s, 5), "a", "b")
+}
+
+func TestWakePassesOnWhenDeclined(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	first, w1 := subscribe(t, q, queue.SubscribeOptions{})
+	second, w2 := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, first, 1))
+	expect(t, take(t, second, 1))
+	put(t, q, log, "a")
+	if w1.wakes != 1 || w2.wakes != 0 {
+		t.Fatalf("wakes %d, %d", w1.wakes, w2.wakes)
+	}
+	expect(t, take(t, first, 0))
+	if w2.wakes != 1 {
+		t.Fatal("declining woke nobody: the message is stuck")
+	}
+	expect(t, take(t, second, 1), "a")
+}
+
+func TestClosePassesOnItsWake(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	first, _ := subscribe(t, q, queue.SubscribeOptions{})
+	_, w2 := subscribe(t, q, queue.SubscribeOptions{})
+	put(t, q, log, "a")
+	first.Close()
+	if w2.wakes != 1 {
+		t.Fatal("closing a woken subscription woke nobody")
+	}
+	if _, err := first.Take(make([]queue.Delivery, 1)); !errors.Is(err, queue.ErrClosed) {
+		t.Errorf("Take after Close: %v", err)
+	}
+}
+
+func TestIdleConsumersAreServedInTurn(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	a, wa := subscribe(t, q, queue.SubscribeOptions{})
+	b, wb := subscribe(t, q, queue.SubscribeOptions{})
+	for i := range 6 {
+		put(t, q, log, fmt.Sprint(i))
+		for _, c := range []struct {
+			s *queue.Subscription
+			w *waker
+		}{{a, wa}, {b, wb}} {
+			if c.w.wakes > 0 {
+				c.w.wakes = 0
+				expect(t, take(t, c.s, 10), fmt.Sprint(i))
+				take(t, c.s, 10)
+			}
+		}
+	}
+	if got := q.Stats(); got.Delivered != 6 {
+		t.Fatalf("stats %+v", got)
+	}
+}
+
+func TestFairShareLeavesWorkForOthers(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	a, _ := subscribe(t, q, queue.SubscribeOptions{})
+	subscribe(t, q, queue.SubscribeOptions{})
+	for i := range 10 {
+		put(t, q, log, fmt.Sprint(i))
+	}
+	if got := len(take(t, a, 10)); got != 5 {
+		t.Errorf("one of two hungry consumers took %d of 10", got)
+	}
+}
+
+func TestHigherPriorityComesFirst(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	low, wl := subscribe(t, q, queue.SubscribeOptions{})
+	high, wh := subscribe(t, q, queue.SubscribeOptions{Priority: 5})
+	put(t, q, log, "a")
+	if wh.wakes != 1 || wl.wakes != 0 {
+		t.Fatalf("wakes: high %d, low %d", wh.wakes, wl.wakes)
+	}
+	expect(t, take(t, low, 1))
+	expect(t, take(t, high, 0)) // no credit: no longer in the way
+	if wl.wakes != 1 {
+		t.Fatal("the low one was not woken when the high one declined")
+	}
+	expect(t, take(t, low, 1), "a")
+}
+
+func TestSelectiveTakesFromTheMiddle(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	tested := map[string]int{}
+	odd, w := subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool {
+		tested[string(m.Body)]++
+		return m.Body[len(m.Body)-1]%2 == 1
+	}})
+	take(t, odd, 1)
+	for i := range 100 {
+		put(t, q, log, fmt.Sprint(i))
+	}
+	if w.wakes == 0 {
+		t.Fatal("never woken")
+	}
+	ds := take(t, odd, 10)
+	expect(t, ds, "1", "3", "5", "7", "9", "11", "13", "15", "17", "19")
+	settle(t, odd, ds[3:4], queue.Requeue)
+	expect(t, take(t, odd, 2), "7", "21")
+	all, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
+	expect(t, take(t, all, 3), "0", "2", "4")
+	for body, n := range tested {
+		if n > 1 && body != "7" && len(body) > 1 && body > "20" {
+			t.Errorf("%s was tested %d times", body, n)
+		}
+	}
+}
+
+func TestExclusiveConsumerSharesWithNobody(t *testing.T) {
+	q := queue.New("q", 0, nil, queue.Options{})
+	s, _ := subscribe(t, q, queue.SubscribeOptions{Exclusive: true})
+	if _, err := q.Subscribe(&waker{}, queue.SubscribeOptions{}); !errors.Is(err, queue.ErrExclusive) {
+		t.Errorf("second consumer: %v", err)
+	}
+	s.Close()
+	subscribe(t, q, queue.SubscribeOptions{})
+	if _, err := q.Subscribe(&waker{}, queue.SubscribeOptions{Exclusive: true}); !errors.Is(err, queue.ErrExclusive) {
+		t.Errorf("exclusive beside another: %v", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    queue.Options
+		want []string
+		full bool
+	}{
+		{"drop head by length", queue.Options{MaxLength: 2}, []string{"b", "c"}, false},
+		{"drop head by bytes", queue.Options{MaxBytes: 1}, []string{"c"}, false},
+		{"refuse", queue.Options{MaxLength: 2, Overflow: queue.Refuse}, []string{"a", "b"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := queuetest.NewLog()
+			q := queue.New("q", 1, log, c.o)
+			var last error
+			for _, body := range []string{"a", "b", "c"} {
+				m := durable(body)
+				at, _, _ := log.Append(m, []uint32{1})
+				last = q.Put(m, at)
+			}
+			if errors.Is(last, queue.ErrFull) != c.full {
+				t.Errorf("last Put: %v", last)
+			}
+			s, _ := subscribe(t, q, queue.SubscribeOptions{})
+			expect(t, take(t, s, 10), c.want...)
+			if !c.full && log.Living() != len(c.want) {
+				t.Errorf("%d living references in the log", log.Living())
+			}
+		})
+	}
+}
+
+func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
+	log := queuetest.NewLog()
+	var dead []string
+	q := queue.New("q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
+		for _, d := range ds {
+			dead = append(dead, string(d.Message.Body)+":"+why.String())
+		}
+		return nil
+	}})
+	put(t, q, log, "a", "b")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	ds := take(t, s, 2)
+	settle(t, s, ds[:1], queue.Reject)
+	settle(t, s, ds[1:], queue.Requeue)
+	settle(t, s, take(t, s, 1), queue.Requeue)
+	if want := []string{"a:rejected", "b:delivery_limit"}; !slices.Equal(dead, want) {
+		t.Errorf("dead letters %q, want %q", dead, want)
+	}
+}
+
+func TestFailedDeadLetterStaysInItsQueue(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	put(t, q, log, "a")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	if _, err := s.Settle(take(t, s, 1), queue.Reject); err == nil {
+		t.Fatal("no error")
+	}
+	expect(t, take(t, s, 1), "a")
+}
+
+func TestExpiredMessagesAreNotDelivered(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	now := time.Now().UnixMilli()
+	for i, expires := range []int64{now - 1, 0, now + 1_000_000} {
+		m := durable(fmt.Sprint(i))
+		m.Time, m.Expires = now-10, expires
+		at, _, _ := log.Append(m, []uint32{1})
+		if err := q.Put(m, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, s, 10), "1", "2")
+	if got := q.Stats(); got.Expired != 1 || got.Unacked != 2 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestTimeToLiveZeroIsDeliveredToWhoIsThere(t *testing.T) {
+	q := queue.New("q", 0, nil, queue.Options{})
+	now := time.Now().UnixMilli()
+	immediate := &message.Message{Body: []byte("now"), Time: now, Expires: now}
+	if err := q.Put(immediate, queue.Pos{}); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, s, 1))
+	if err := q.Put(immediate, queue.Pos{}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, take(t, s, 1), "now")
+}
+
+func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
+	q := queue.New("q", 0, nil, queue.Options{DropTransientWhenIdle: true})
+	_ = q.Put(&message.Message{}, queue.Pos{})
+	if got := q.Stats(); got.Ready != 0 || got.Dropped != 1 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestPurgeForgetsExactlyWhatItRemoved(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	put(t, q, log, "a", "b", "c")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	ds := take(t, s, 1)
+	n, _, err := q.Purge()
+	if n != 2 || err != nil {
+		t.Fatalf("Purge() = %d, %v", n, err)
+	}
+	if log.Living() != 1 || !log.Needs(1, ds[0].Pos()) {
+		t.Error("the message that is out with a consumer is gone from the log")
+	}
+}
+
+func TestClosedQueueWakesItsConsumersAndTakesNothing(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	s, w := subscribe(t, q, queue.SubscribeOptions{})
+	put(t, q, log, "a", "b")
+	ds := take(t, s, 1)
+	w.wakes = 0
+	if _, _, err := q.Close(queue.Condition{IfUnused: true}); !errors.Is(err, queue.ErrInUse) {
+		t.Errorf("if unused: %v", err)
+	}
+	if _, _, err := q.Close(queue.Condition{IfEmpty: true}); !errors.Is(err, queue.ErrNotEmpty) {
+		t.Errorf("if empty: %v", err)
+	}
+	n, positions, err := q.Close(queue.Condition{})
+	if n != 1 || len(positions) != 1 || err != nil {
+		t.Fatalf("Close() = %d, %v, %v", n, positions, err)
+	}
+	if w.wakes != 1 {
+		t.Error("the consumer was not woken to find out")
+	}
+	if err := q.Put(durable("c"), queue.Pos{}); !errors.Is(err, queue.ErrClosed) {
+		t.Errorf("Put: %v", err)
+	}
+	settle(t, s, ds, queue.Requeue) // has nowhere to go back to: it ends in the log
+	if log.Needs(1, ds[0].Pos()) {
+		t.Error("a token settled after the end is still needed")
+	}
+	s.Close()
+}
+
+func TestMessagesFromTheLogAreReadWhenTaken(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	put(t, q, log, "a", "b", "c")
+	restarted := queue.New("q", 1, log, queue.Options{})
+	if err := log.Replay(restoring{restarted}); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := subscribe(t, restarted, queue.SubscribeOptions{Match: func(m *message.Message) bool { return m.Body[0] != 'a' }})
+	expect(t, take(t, s, 1), "b")
+	poll, _ := subscribe(t, restarted, queue.SubscribeOptions{Poll: true})
+	expect(t, take(t, poll, 3), "a", "c")
+}
+
+type restoring struct{ *queue.Local }
+
+func (r restoring) Row(queue.Row, queue.Pos) error { return nil }
+
+func (r restoring) Message(at queue.Pos, i queue.Info, _ []uint32) error {
+	r.Restore(at, i)
+	return nil
+}
+
+func TestUnreadableMessageIsNotLost(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	q.Restore(queue.Pos{Seq: 99}, queue.Info{})
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	if _, err := s.Take(make([]queue.Delivery, 1)); err == nil {
+		t.Fatal("no error")
+	}
+	if got := q.Stats(); got.Ready != 1 || got.Unacked != 0 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestLastConsumerLeavingIsTold(t *testing.T) {
+	idle := 0
+	q := queue.New("q", 0, nil, queue.Options{Idle: func() { idle++ }})
+	a, _ := subscribe(t, q, queue.SubscribeOptions{})
+	b, _ := subscribe(t, q, queue.SubscribeOptions{})
+	poll, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
+	poll.Close()
+	a.Close()
+	a.Close()
+	if idle != 0 {
+		t.Fatal("told while one is left")
+	}
+	b.Close()
+	if idle != 1 {
+		t.Fatalf("told %d times", idle)
+	}
+}
+
+// TestRandomOperationsAgreeWithASlice runs random operations against a plain sorted slice.
+func TestRandomOperationsAgreeWithASlice(t *testing.T) {
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		log := queuetest.NewLog()
+		q := queue.New("q", 1, log, queue.Options{})
+		s, _ := subscribe(t, q, queue.SubscribeOptions{})
+		even, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true, Match: func(m *message.Message) bool {
+			return m.Body[len(m.Body)-1]%2 == 0
+		}})
+		var ready []int
+		out := map[int]queue.Delivery{}
+		number := func(d queue.Delivery) (n int) {
+			if _, err := fmt.Sscan(string(d.Message.Body), &n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		next := 0
+		for range 2000 {
+			switch random.IntN(10) {
+			case 0, 1, 2, 3:
+				put(t, q, log, fmt.Sprint(next))
+				ready = append(ready, next)
+				next++
+			case 4, 5, 6:
+				ds := take(t, s, random.IntN(8))
+				for i, d := range ds {
+					if n := number(d); n != ready[i] {
+						t.Fatalf("seed %d: took %d, the model has %d", seed, n, ready[i])
+					}
+					out[ready[i]] = d
+				}
+				ready = ready[len(ds):]
+			case 7:
+				for _, d := range take(t, even, random.IntN(3)) {
+					n := number(d)
+					i := slices.Index(ready, n)
+					if i < 0 || n%2 != 0 {
+						t.Fatalf("seed %d: selected %d, which the model does not have", seed, n)
+					}
+					ready = slices.Delete(ready, i, i+1)
+					out[n] = d
+				}
+			default:
+				how := []queue.Outcome{queue.Ack, queue.Requeue, queue.Release, queue.Reject}[random.IntN(4)]
+				var batch []queue.Delivery
+				for n, d := range out { // in no order
+					batch = append(batch, d)
+					delete(out, n)
+					if how == queue.Requeue || how == queue.Release {
+						ready = append(ready, n)
+					}
+					if len(batch) == 3 {
+						break
+					}
+				}
+				slices.Sort(ready)
+				settle(t, s, batch, how)
+			}
+			if got := q.Stats(); got.Ready != len(ready) || got.Unacked != len(out) {
+				t.Fatalf("seed %d: %d ready and %d out, the model has %d and %d", seed, got.Ready, got.Unacked, len(ready), len(out))
+			}
+		}
+		if log.Living() != len(ready)+len(out) {
+			t.Fatalf("seed %d: the log has %d living references, the model %d", seed, log.Living(), len(ready)+len(out))
+		}
+	}
+}
+
+func TestPutTakeSettleAllocatesNothing(t *testing.T) {
+	q := queue.New("q", 0, nil, queue.Options{})
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	m := &message.Message{Body: make([]byte, 1024)}
+	ds := make([]queue.Delivery, 64)
+	run := func() {
+		for range 64 {
+			if err := q.Put(m, queue.Pos{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n, _ := s.Take(ds)
+		if n != 64 {
+			t.Fatalf("took %d", n)
+		}
+		settle(t, s, ds, queue.Ack)
+		if n, _ := s.Take(ds); n != 0 {
+			t.Fatal("more")
+		}
+	}
+	run()
+	if n := testing.AllocsPerRun(100, run); n != 0 {
+		t.Errorf("%v allocations per 64 messages", n)
+	}
+}

@@ -1,0 +1,210 @@
+// Package queuetest provides a queue.Log in memory whose syncs the test decides on.
+package queuetest
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"tridge/core/confirm"
+	"tridge/core/message"
+	"tridge/core/queue"
+)
+
+// Log is a queue.Log in memory. Everything is safe as soon as it is asked about, unless Hold was called.
+type Log struct {
+	mu       sync.Mutex
+	seq      uint64
+	at       uint64
+	held     bool
+	err      error
+	waiting  []confirm.Ticket
+	messages map[uint64]*message.Message
+	refs     map[uint64]map[uint32]bool // by seq: queues that still need the message
+	rows     map[queue.Table]map[string][]byte
+	records  int
+}
+
+var _ queue.Log = (*Log)(nil)
+
+// NewLog returns an empty log.
+func NewLog() *Log {
+	return &Log{messages: map[uint64]*message.Message{}, refs: map[uint64]map[uint32]bool{}, rows: map[queue.Table]map[string][]byte{}}
+}
+
+// Hold has receipts wait for Sync from now on.
+func (l *Log) Hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = true
+}
+
+// Sync redeems every receipt asked about so far, in order.
+func (l *Log) Sync() {
+	l.mu.Lock()
+	tickets := l.waiting
+	l.waiting = nil
+	l.mu.Unlock()
+	for _, t := range tickets {
+		t.Done(nil)
+	}
+}
+
+// Fail has every call from now on answer err.
+func (l *Log) Fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// Needs reports whether queue still needs the message at p.
+func (l *Log) Needs(id uint32, p queue.Pos) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refs[p.Seq][id]
+}
+
+// Living is the number of references that have not been acknowledged.
+func (l *Log) Living() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, queues := range l.refs {
+		n += len(queues)
+	}
+	return n
+}
+
+// Records is the number of records written.
+func (l *Log) Records() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.records
+}
+
+// Rows returns a copy of the living rows of a table.
+func (l *Log) Rows(t queue.Table) map[string][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.rows[t])
+}
+
+// Replay tells to what is in the log, as core/wal does when it is opened.
+func (l *Log) Replay(to queue.Recovery) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for table, rows := range l.rows {
+		for key, value := range rows {
+			if err := to.Row(queue.Row{Table: table, Key: key, Value: value}, queue.Pos{}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, seq := range slices.Sorted(maps.Keys(l.refs)) {
+		m := l.messages[seq]
+		info := queue.Info{Expires: m.Expires, Size: len(m.Body), Priority: m.Priority}
+		if err := to.Message(queue.Pos{Seq: seq}, info, slices.Sorted(maps.Keys(l.refs[seq]))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (queue.Pos, confirm.Receipt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return queue.Pos{}, confirm.Receipt{}, l.err
+	}
+	return l.append(m, queues, rows), l.receipt(), nil
+}
+
+func (l *Log) append(m *message.Message, queues []uint32, rows []queue.Row) queue.Pos {
+	l.seq++
+	l.messages[l.seq] = m
+	if len(queues) > 0 {
+		l.refs[l.seq] = map[uint32]bool{}
+		for _, q := range queues {
+			l.refs[l.seq][q] = true
+		}
+	}
+	l.setRows(rows)
+	return queue.Pos{Seq: l.seq, Segment: 1}
+}
+
+func (l *Log) setRows(rows []queue.Row) {
+	for _, r := range rows {
+		if r.Value == nil {
+			delete(l.rows[r.Table], r.Key)
+			continue
+		}
+		if l.rows[r.Table] == nil {
+			l.rows[r.Table] = map[string][]byte{}
+		}
+		l.rows[r.Table][r.Key] = slices.Clone(r.Value)
+	}
+}
+
+func (l *Log) receipt() confirm.Receipt {
+	l.at++
+	l.records++
+	return confirm.Receipt{By: l, At: l.at}
+}
+
+func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Receipt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return dst, confirm.Receipt{}, l.err
+	}
+	for _, p := range tx.Publishes {
+		dst = append(dst, l.append(p.Message, p.Queues, p.Rows))
+	}
+	for _, a := range tx.Acks {
+		l.ack(a.Queue, a.Pos)
+	}
+	l.setRows(tx.Rows)
+	return dst, l.receipt(), nil
+}
+
+func (l *Log) Ack(id uint32, ps []queue.Pos) (confirm.Receipt, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return confirm.Receipt{}, l.err
+	}
+	l.ack(id, ps)
+	return l.receipt(), nil
+}
+
+func (l *Log) ack(id uint32, ps []queue.Pos) {
+	for _, p := range ps {
+		delete(l.refs[p.Seq], id)
+		if len(l.refs[p.Seq]) == 0 {
+			delete(l.refs, p.Seq)
+		}
+	}
+}
+
+func (l *Log) Read(p queue.Pos) (*message.Message, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := l.messages[p.Seq]
+	if m == nil {
+		return nil, errors.New("queuetest: no message there")
+	}
+	return m, nil
+}
+
+func (l *Log) AfterSync(_ uint64, t confirm.Ticket) {
+	l.mu.Lock()
+	held := l.held
+	if held {
+		l.waiting = append(l.waiting, t)
+	}
+	l.mu.Unlock()
+	if !held {
+		t.Done(nil)
+	}
+}

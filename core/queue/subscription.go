@@ -1,0 +1,329 @@
+package queue
+
+import (
+	"fmt"
+
+	"tridge/core/confirm"
+	"tridge/core/message"
+)
+
+// Waker is told that Take would now return something, or that the queue is gone. It is called with no queue lock held
+// and must not block. Every Wake is answered with a Take, if only Take(nil), which declines and lets the queue wake
+// the next in line: otherwise a subscriber without credit would sit on another's message.
+type Waker interface{ Wake() }
+
+// SubscribeOptions say how a subscription takes.
+type SubscribeOptions struct {
+	Poll      bool // never woken and not counted as a consumer (AMQP basic.get)
+	Exclusive bool // the only consumer
+	Priority  int  // while a consumer of higher priority is hungry the others get nothing
+	// Match limits what is taken. It is called with the queue's lock held: it must be quick, pure and must not call
+	// back. Each message is tested once per subscription.
+	Match func(*message.Message) bool
+}
+
+// Outcome says how a delivery ended.
+type Outcome uint8
+
+const (
+	Ack     Outcome = iota // done
+	Requeue                // back to its place, the attempt counted
+	Release                // back to its place, never sent: the attempt does not count
+	Reject                 // refused: to the dead letters, or dropped
+)
+
+// Delivery is a token: one message, out with one subscriber. Taken once, settled once.
+type Delivery struct {
+	Message  *message.Message // a session that has encoded it may set this to nil to free the body
+	ID       uint64           // names this message in this queue, the same at every attempt and after a restart when durable
+	Attempts uint16           // earlier attempts; above 0 means redelivered
+
+	pos     Pos
+	order   uint64
+	expires int64
+	size    uint32
+}
+
+// Pos is where the message is in the log, zero when it is not.
+func (d *Delivery) Pos() Pos { return d.pos }
+
+// Subscription is one consumer's place at a queue. Take is called by one goroutine at a time; Settle and Close by any.
+type Subscription struct {
+	// immutable
+	queue    *Local
+	waker    Waker
+	match    func(*message.Message) bool
+	priority int
+	poll     bool
+
+	scratch scratch
+
+	// guarded by queue.mu
+	exclusive bool
+	hungry    bool   // has credit as far as we know: from Subscribe or a Take until Take(nil) or Close
+	waiting   bool   // in queue.waiting: its last Take came back empty and nobody woke it since
+	tested    uint64 // selective: entries up to this order have been tested
+	hint      *chunk // selective: where that was
+	closed    bool
+}
+
+// Subscribe adds a subscription. Its waker is called at once when there is something to take. ErrClosed means that the
+// queue is gone and the caller may declare it again; ErrExclusive that it may not share.
+func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
+	s := &Subscription{queue: q, waker: w, match: o.Match, priority: o.Priority, poll: o.Poll, exclusive: o.Exclusive}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if o.Poll {
+		q.mu.Unlock()
+		return s, nil
+	}
+	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) {
+		q.mu.Unlock()
+		return nil, ErrExclusive
+	}
+	q.subs = append(q.subs, s)
+	q.ranked = q.ranked || s.priority != q.subs[0].priority
+	if s.match != nil {
+		q.selective++
+	}
+	s.hungry = true
+	wake := q.ready.len > 0
+	if !wake {
+		q.wait(s)
+	}
+	q.mu.Unlock()
+	if wake {
+		w.Wake()
+	}
+	return s, nil
+}
+
+// Queue is where the subscription takes from.
+func (s *Subscription) Queue() *Local { return s.queue }
+
+// Take moves up to len(dst) messages to the caller and returns how many: len(dst) is the caller's credit. It never
+// blocks; 0 with credit means "you will be woken". An empty dst declines: the subscription is not hungry until it
+// takes again. ErrClosed means that the queue or the subscription is gone; any other error that a message could not
+// be read, and none was taken.
+func (s *Subscription) Take(dst []Delivery) (int, error) {
+	q := s.queue
+	q.mu.Lock()
+	if q.closed || s.closed {
+		q.mu.Unlock()
+		return 0, ErrClosed
+	}
+	s.unwait()
+	s.hungry = len(dst) > 0
+	n, expired := 0, []Delivery(nil)
+	if s.hungry && !q.outranked(s) {
+		if s.match == nil {
+			n, expired = s.takeFront(dst)
+		} else {
+			var err error
+			if n, expired, err = s.takeMatching(dst); err != nil {
+				q.mu.Unlock()
+				return 0, err
+			}
+		}
+		q.unfreshen()
+	}
+	if n == 0 && s.hungry && !s.poll {
+		q.wait(s)
+	}
+	var wake *Subscription
+	if q.ready.len > 0 && (n > 0 || !s.hungry || s.match != nil) {
+		wake = q.nextWaiting()
+	}
+	q.stats.Delivered += uint64(n)
+	for i := range n {
+		if dst[i].Attempts > 0 {
+			q.stats.Redelivered++
+		}
+	}
+	q.mu.Unlock()
+
+	if wake != nil {
+		wake.waker.Wake()
+	}
+	if len(expired) > 0 {
+		if _, err := q.leave(expired, Expired); err != nil && n == 0 {
+			return 0, err
+		}
+	}
+	if err := q.load(dst[:n]); err != nil {
+		if _, back := s.Settle(dst[:n], Release); back != nil {
+			err = fmt.Errorf("%w; then: %w", err, back)
+		}
+		return 0, err
+	}
+	return n, nil
+}
+
+// takeFront takes from the front, at most a fair share. mu is held.
+func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
+	q := s.queue
+	share := len(dst)
+	if hungry := q.hungryPeers(s); hungry > 1 {
+		share = min(share, (q.ready.len+hungry-1)/hungry)
+	}
+	clock := int64(0)
+	for n < share {
+		p, ok := q.ready.front()
+		if !ok {
+			break
+		}
+		if e := p.entry(); e.expires != 0 && e.flags&urgent == 0 {
+			if clock == 0 {
+				clock = now()
+			}
+			if e.expires <= clock {
+				expired = append(expired, q.takeOut(p))
+				continue
+			}
+		}
+		dst[n] = q.takeOut(p)
+		n++
+	}
+	return n, expired
+}
+
+// takeMatching walks on from the entry tested last. A message that is not in memory is read with the lock released,
+// so another consumer may take it meanwhile. mu is held on entry and return.
+func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, err error) {
+	q := s.queue
+	clock := now()
+	for n < len(dst) {
+		p, ok := q.ready.after(s.tested, s.hint)
+		if !ok {
+			break
+		}
+		e := p.entry()
+		if e.message == nil {
+			at, order := e.pos, e.order
+			q.mu.Unlock()
+			m, err := q.log.Read(at)
+			q.mu.Lock()
+			if err != nil {
+				for i := n - 1; i >= 0; i-- {
+					q.putBack(&dst[i])
+				}
+				return 0, expired, fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
+			}
+			if p, ok = q.ready.after(order-1, nil); !ok || p.entry().order != order {
+				continue
+			}
+			e = p.entry()
+			e.message = m
+		}
+		s.tested, s.hint = e.order, p.c
+		switch {
+		case e.expires != 0 && e.flags&urgent == 0 && e.expires <= clock:
+			expired = append(expired, q.takeOut(p))
+		case s.match(e.message):
+			dst[n] = q.takeOut(p)
+			n++
+		}
+	}
+	return n, expired, nil
+}
+
+// Settle ends deliveries. Every delivery taken is settled exactly once, also after Close or after the queue is gone.
+// The receipt is safe when the outcome survives a crash.
+func (s *Subscription) Settle(ds []Delivery, how Outcome) (confirm.Receipt, error) {
+	if len(ds) == 0 {
+		return confirm.Receipt{}, nil
+	}
+	q := s.queue
+	switch how {
+	case Ack:
+		receipt, err := q.ackWith(&s.scratch, ds)
+		q.mu.Lock()
+		q.unacked -= len(ds)
+		q.stats.Acked += uint64(len(ds))
+		q.mu.Unlock()
+		return receipt, err
+	case Reject:
+		return q.leave(ds, Rejected)
+	}
+	return q.giveBack(s, ds, how)
+}
+
+// giveBack returns tokens to their places and wakes whoever waits for them.
+func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.Receipt, error) {
+	var spent []Delivery
+	q.mu.Lock()
+	if q.closed {
+		q.unacked -= len(ds)
+		q.mu.Unlock()
+		return q.ackWith(&s.scratch, ds)
+	}
+	back := 0
+	for i := len(ds) - 1; i >= 0; i-- {
+		d := &ds[i]
+		if how == Requeue {
+			if d.Attempts++; d.Attempts == 0 {
+				d.Attempts--
+			}
+			if q.opts.MaxAttempts > 0 && int(d.Attempts) > q.opts.MaxAttempts {
+				spent = append(spent, *d)
+				continue
+			}
+		}
+		q.putBack(d)
+		back++
+	}
+	var wake []*Subscription
+	for range back {
+		next := q.nextWaiting()
+		if next == nil {
+			break
+		}
+		wake = append(wake, next)
+	}
+	wake = append(wake, q.selectiveWaiting()...)
+	q.mu.Unlock()
+	for _, next := range wake {
+		next.waker.Wake()
+	}
+	if len(spent) > 0 {
+		return q.leave(spent, DeliveryLimit)
+	}
+	return confirm.Receipt{}, nil
+}
+
+// Close passes on any wake it holds. It requeues nothing: settle first. Then Take returns ErrClosed.
+func (s *Subscription) Close() {
+	q := s.queue
+	q.mu.Lock()
+	if s.closed || s.poll || q.closed {
+		s.closed = true
+		q.mu.Unlock()
+		return
+	}
+	s.closed, s.hungry = true, false
+	s.unwait()
+	for i, other := range q.subs {
+		if other == s {
+			q.subs = append(q.subs[:i], q.subs[i+1:]...)
+			break
+		}
+	}
+	if s.match != nil {
+		q.selective--
+	}
+	var wake *Subscription
+	if q.ready.len > 0 {
+		wake = q.nextWaiting()
+	}
+	idle := len(q.subs) == 0
+	q.mu.Unlock()
+	if wake != nil {
+		wake.waker.Wake()
+	}
+	if idle && q.opts.Idle != nil {
+		q.opts.Idle()
+	}
+}

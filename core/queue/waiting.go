@@ -1,0 +1,115 @@
+package queue
+
+// The functions here choose whom to wake. All are called with Local.mu held.
+
+// wait puts s at the end of the line of those to be woken.
+func (q *Local) wait(s *Subscription) {
+	if !s.waiting {
+		s.waiting = true
+		q.waiting = append(q.waiting, s)
+	}
+}
+
+// unwait takes s out of the line.
+func (s *Subscription) unwait() {
+	if !s.waiting {
+		return
+	}
+	s.waiting = false
+	for i, other := range s.queue.waiting {
+		if other == s {
+			s.queue.waiting = append(s.queue.waiting[:i], s.queue.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// nextWaiting takes the next one to wake out of the line: of the highest priority the one that waited longest.
+// Selective subscriptions are not in turn: an entry may not be theirs (selectiveWaiting).
+func (q *Local) nextWaiting() *Subscription {
+	best := -1
+	for i, s := range q.waiting {
+		if s.match != nil {
+			continue
+		}
+		if best < 0 || s.priority > q.waiting[best].priority {
+			best = i
+		}
+		if !q.ranked {
+			break
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	s := q.waiting[best]
+	s.waiting = false
+	q.waiting = append(q.waiting[:best], q.waiting[best+1:]...)
+	return s
+}
+
+// selectiveWaiting takes every selective subscription out of the line: each tests new entries itself.
+func (q *Local) selectiveWaiting() []*Subscription {
+	if q.selective == 0 {
+		return nil
+	}
+	var list []*Subscription
+	keep := q.waiting[:0]
+	for _, s := range q.waiting {
+		if s.match == nil {
+			keep = append(keep, s)
+			continue
+		}
+		s.waiting = false
+		list = append(list, s)
+	}
+	clear(q.waiting[len(keep):])
+	q.waiting = keep
+	return list
+}
+
+// outranked reports whether a hungry consumer of higher priority comes before s.
+func (q *Local) outranked(s *Subscription) bool {
+	if !q.ranked || s.poll {
+		return false
+	}
+	for _, other := range q.subs {
+		if other.hungry && other.priority > s.priority && other.match == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hungryPeers is the number of consumers s shares the ready messages with, itself included.
+func (q *Local) hungryPeers(s *Subscription) int {
+	if len(q.subs) < 2 || s.poll {
+		return 1
+	}
+	n := 0
+	for _, other := range q.subs {
+		if other.hungry && other.priority == s.priority && other.match == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// hungry is the number of consumers that would take a message now.
+func (q *Local) hungry() int {
+	n := 0
+	for _, s := range q.subs {
+		if s.hungry {
+			n++
+		}
+	}
+	return n
+}
+
+// unfreshen ends the exemption of a message with time to live 0 once a Take has passed it by: the next one finds it
+// expired.
+func (q *Local) unfreshen() {
+	if p, ok := q.ready.front(); ok {
+		p.entry().flags &^= urgent
+	}
+}
