@@ -1,0 +1,113 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Sync says when a receipt is redeemed.
+type Sync uint8
+
+const (
+	// SyncAlways redeems a receipt after its bytes are synced. A crash of the machine loses nothing that was confirmed.
+	SyncAlways Sync = iota
+	// SyncInterval redeems a receipt after its bytes are written and syncs every Options.Interval. A crash of the
+	// process loses nothing; a crash of the machine loses up to an interval.
+	SyncInterval
+	// SyncNever redeems a receipt after its bytes are written and syncs only where the format requires it: at the end
+	// of a segment, before one is removed and in Close. A crash of the machine loses what the system had not written.
+	SyncNever
+)
+
+const (
+	defaultSegmentSize = 64 << 20
+	defaultMaxPending  = 16 << 20
+	defaultMaxRecord   = 512 << 20
+	defaultInterval    = time.Second
+
+	// maxBatch bounds a batch, and so the wait of the last message in it: a batch is one write and one sync.
+	maxBatch = 8 << 20
+	// lazySync is how long an acknowledgement nobody waits for may stay unsynced.
+	lazySync = time.Second
+	// spareSegments is how much dead weight, in segments, is never worth copying the living for.
+	spareSegments = 4
+)
+
+// Options of a log. The zero value is ready to use.
+type Options struct {
+	SegmentSize int           // bytes of a segment file; a larger record gets a file of its own size. Default 64 MiB
+	MaxPending  int           // bytes that may wait for the disk before Append blocks. Default 16 MiB
+	MaxRecord   int           // bytes of the largest record. Default and most 512 MiB
+	Sync        Sync          // Default SyncAlways
+	Interval    time.Duration // of SyncInterval. Default 1 s
+	Log         *slog.Logger  // Default slog.Default
+	// Fatal is called once, from the log's own goroutine, when a write or a sync has failed: nothing more can be
+	// promised, and only a restart finds out what the disk has. The default logs and exits the process. When it
+	// returns, every receipt not yet redeemed fails with the error, and so does every later call.
+	Fatal func(error)
+}
+
+func (o Options) withDefaults() Options {
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = defaultSegmentSize
+	}
+	o.SegmentSize = min(max(o.SegmentSize, minSegmentSize), 1<<30)
+	if o.MaxPending <= 0 {
+		o.MaxPending = defaultMaxPending
+	}
+	if o.MaxRecord <= 0 || o.MaxRecord > defaultMaxRecord {
+		o.MaxRecord = defaultMaxRecord
+	}
+	if o.Interval <= 0 {
+		o.Interval = defaultInterval
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Fatal == nil {
+		log := o.Log
+		o.Fatal = func(err error) {
+			log.Error("the log cannot be written; the process ends so that nothing unsafe is confirmed", "err", err)
+			os.Exit(1)
+		}
+	}
+	return o
+}
+
+var (
+	// ErrClosed is the result of using a log after Close.
+	ErrClosed = errors.New("wal: closed")
+	// ErrTooLarge says that a record would be larger than Options.MaxRecord.
+	ErrTooLarge = errors.New("wal: record too large")
+	// ErrGone says that no message lives at a position: it was acknowledged by every queue, or never was there.
+	ErrGone = errors.New("wal: no such message")
+
+	errFormat = errors.New("malformed record")
+)
+
+// CorruptionError says that bytes which were once synced are damaged. Nothing is repaired or dropped on its account.
+type CorruptionError struct {
+	Segment uint32
+	Offset  uint32 // bytes from the start of the segment
+	Err     error
+}
+
+func (e *CorruptionError) Error() string {
+	return fmt.Sprintf("wal: corruption in segment %s at offset %d: %v", segmentName(e.Segment), e.Offset, e.Err)
+}
+
+func (e *CorruptionError) Unwrap() error { return e.Err }
+
+// VersionError says that a segment was written by a newer gateway.
+type VersionError struct {
+	Segment uint32
+	Version uint32
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("wal: segment %s has format version %d; this gateway reads up to %d: start the newer one",
+		segmentName(e.Segment), e.Version, formatVersion)
+}

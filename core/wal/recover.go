@@ -1,0 +1,252 @@
+package wal
+
+import (
+	"errors"
+
+	"tridge/core/message"
+)
+
+// recovery reads a log from its oldest record to its newest and applies each one to the state of the log, which
+// afterwards is the state of the log that wrote it.
+type recovery struct {
+	log  *Log
+	scan scanner
+
+	originals index          // messages where they were first appended: sequence numbers ascend
+	copies    []known        // survivors whose original is gone
+	copied    map[uint64]int // index in copies by sequence number
+	queues    []uint32       // of all known messages, see known.queues
+	values    map[rowKey][]byte
+	message   message.Message // scratch
+}
+
+// run recovers the state and leaves every segment sealed. It returns the number of the next segment.
+func (r *recovery) run() (uint32, error) {
+	l := r.log
+	r.copied, r.values = map[uint64]int{}, map[rowKey][]byte{}
+	ids, err := segmentIDs(l.dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range ids {
+		f, err := l.dir.Open(segmentName(id))
+		if err != nil {
+			return 0, err
+		}
+		l.segments = append(l.segments, &segment{id: id, file: f})
+	}
+	unbegun, err := r.dropUnbegun()
+	if err != nil {
+		return 0, err
+	}
+	for i, s := range l.segments {
+		if err := r.segment(s, i == len(l.segments)-1 && !unbegun.torn); err != nil {
+			return 0, errors.Join(err, unbegun.close())
+		}
+	}
+	if err := errors.Join(r.checkTorn(unbegun), unbegun.close()); err != nil {
+		return 0, err
+	}
+	if err := r.remove(unbegun); err != nil {
+		return 0, err
+	}
+	if len(l.segments) == 0 {
+		return max(unbegun.first, 1), nil
+	}
+	return l.last().id + 1, nil
+}
+
+// leftovers are segments at the end of the log that hold nothing.
+type leftovers struct {
+	segments []*segment
+	first    uint32 // id
+	torn     bool   // the first write to the oldest of them has begun: the segment before it was sealed and synced
+}
+
+func (f *leftovers) close() error {
+	var err error
+	for _, s := range f.segments {
+		err = errors.Join(err, s.file.Close())
+	}
+	return err
+}
+
+// dropUnbegun takes from the end of the list the segments that were prepared and not used, and one whose header a
+// crash has torn.
+func (r *recovery) dropUnbegun() (leftovers, error) {
+	var found leftovers
+	l := r.log
+	for len(l.segments) > 0 {
+		s := l.last()
+		if err := r.scan.open(s.id, s.file); err != nil {
+			return found, err
+		}
+		head, err := r.scan.bytes(0, min(segmentHeaderSize, r.scan.size))
+		if err != nil {
+			return found, err
+		}
+		_, err = readSegmentHeader(s.id, head)
+		if version := (*VersionError)(nil); err == nil || errors.As(err, &version) {
+			return found, err
+		}
+		empty, err := r.scan.zeroFrom(0)
+		if err != nil {
+			return found, err
+		}
+		found.segments = append(found.segments, s)
+		found.first = s.id
+		l.segments = l.segments[:len(l.segments)-1]
+		if !empty {
+			found.torn = true
+			return found, nil
+		}
+	}
+	return found, nil
+}
+
+// checkTorn makes sure that the segment whose header is torn was never synced.
+func (r *recovery) checkTorn(found leftovers) error {
+	if !found.torn {
+		return nil
+	}
+	torn := found.segments[len(found.segments)-1]
+	if err := r.scan.open(torn.id, torn.file); err != nil {
+		return err
+	}
+	synced, err := r.claimed(0, r.log.number+1)
+	if synced {
+		return &CorruptionError{Segment: torn.id, Err: errHeader}
+	}
+	return err
+}
+
+// claimed reports whether some batch from offset on knows the batch of that number to be synced.
+func (r *recovery) claimed(offset int, number uint64) (bool, error) {
+	for {
+		claim, next, found, err := r.scan.nextClaim(offset)
+		if err != nil || !found {
+			return false, err
+		}
+		if claim >= number {
+			return true, nil
+		}
+		offset = next
+	}
+}
+
+// remove deletes the leftovers. What they may hold is stale and must not be met again under the same name.
+func (r *recovery) remove(found leftovers) error {
+	if found.torn {
+		r.log.options.Log.Warn("cut off a segment whose first write a crash interrupted; nothing in it was confirmed",
+			"segment", segmentName(found.first))
+	}
+	for _, s := range found.segments {
+		// Newest first and one at a time, so that a crash in between leaves no gap in the numbers.
+		if err := r.log.dir.Remove(segmentName(s.id)); err != nil {
+			return err
+		}
+		if err := r.log.dir.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segment applies the records of s. Only the last one may end badly.
+func (r *recovery) segment(s *segment, last bool) error {
+	if err := r.scan.open(s.id, s.file); err != nil {
+		return err
+	}
+	s.capacity = r.scan.size
+	head, err := r.scan.bytes(0, min(segmentHeaderSize, r.scan.size))
+	if err != nil {
+		return err
+	}
+	h, err := readSegmentHeader(s.id, head)
+	if version := (*VersionError)(nil); errors.As(err, &version) {
+		return err
+	} else if err != nil {
+		return &CorruptionError{Segment: s.id, Err: err}
+	}
+	l := r.log
+	if h.firstBatch <= l.number || h.lastSeq < l.lastSeq {
+		return &CorruptionError{Segment: s.id, Err: errors.New("the header contradicts an older segment")}
+	}
+	l.number, l.lastSeq = h.firstBatch-1, h.lastSeq
+	offset, batchEnd := segmentHeaderSize, segmentHeaderSize
+	for !s.sealed {
+		f, record, damage, err := r.scan.record(offset)
+		if err != nil {
+			return err
+		}
+		if damage != nil {
+			return r.damaged(s, last, offset, offset == batchEnd, damage)
+		}
+		if offset == batchEnd && f.kind != recordFooter {
+			b, ok := readBatch(record)
+			if !ok || f.kind != recordBatch || b.number != l.number+1 || b.bytes < batchSize || b.bytes > 1<<32 {
+				return &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: errFormat}
+			}
+			l.number = b.number
+			batchEnd = offset + int(b.bytes) // may lie behind the footer, when a torn tail was cut
+		} else if err := r.apply(uint32(offset), f, record); err != nil {
+			return err
+		}
+		s.sealed = f.kind == recordFooter
+		offset += align(f.length)
+	}
+	r.ended(s, offset)
+	if last {
+		// A process that was killed may have written the footer and not synced it, and the next segment relies on it.
+		return s.file.Sync()
+	}
+	return nil
+}
+
+func (r *recovery) ended(s *segment, end int) {
+	s.end, s.written = end, end
+	r.log.stats.LogBytes += int64(end)
+}
+
+// damaged decides what a bad record at offset means. atHead says that it is where a batch would begin.
+func (r *recovery) damaged(s *segment, last bool, offset int, atHead bool, damage error) error {
+	corruption := &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: damage}
+	if !last {
+		return corruption // a later segment was begun, so this one was sealed and synced
+	}
+	number := r.log.number
+	if atHead {
+		number++
+	}
+	if synced, err := r.claimed(offset+alignment, number); err != nil {
+		return err
+	} else if synced {
+		return corruption
+	}
+	clean, err := r.scan.zeroFrom(offset)
+	if err != nil {
+		return err
+	}
+	if !clean || !atHead {
+		r.log.options.Log.Warn("cut off a torn tail that a crash left; nothing in it was confirmed",
+			"segment", segmentName(s.id), "offset", offset, "err", damage)
+	}
+	return r.cut(s, offset)
+}
+
+// cut ends s at offset. What is before it may so far be in the system's memory only.
+func (r *recovery) cut(s *segment, offset int) error {
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	footer := footerRecord{number: r.log.number, synced: r.log.number, lastSeq: r.log.lastSeq}
+	if err := seal(s.file, s.id, offset, footer); err != nil {
+		return err
+	}
+	if err := r.log.dir.Sync(); err != nil {
+		return err
+	}
+	s.sealed = true
+	r.ended(s, offset+footerSize)
+	return nil
+}

@@ -1,0 +1,91 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+
+	"tridge/internal/vfs"
+)
+
+const (
+	formatVersion     = 1
+	segmentHeaderSize = 64
+	segmentSuffix     = ".log"
+	minSegmentSize    = 4096
+)
+
+// segmentMagic begins every segment.
+const segmentMagic = "TRIDGELG"
+
+func segmentName(id uint32) string { return fmt.Sprintf("%08d%s", id, segmentSuffix) }
+
+func parseSegmentName(name string) (uint32, bool) {
+	digits, ok := strings.CutSuffix(name, segmentSuffix)
+	id, err := strconv.ParseUint(digits, 10, 32)
+	if !ok || err != nil || id == 0 || segmentName(uint32(id)) != name {
+		return 0, false
+	}
+	return uint32(id), true
+}
+
+// segmentHeader is what the first 64 bytes of a segment say.
+type segmentHeader struct {
+	id         uint32
+	firstBatch uint64 // number of the first batch in it
+	lastSeq    uint64 // highest sequence number used before it
+}
+
+func appendSegmentHeader(dst []byte, h segmentHeader) []byte {
+	at := len(dst)
+	dst = append(dst, segmentMagic...)
+	dst = binary.BigEndian.AppendUint32(dst, formatVersion)
+	dst = binary.BigEndian.AppendUint32(dst, h.id)
+	dst = binary.BigEndian.AppendUint64(dst, h.firstBatch)
+	dst = binary.BigEndian.AppendUint64(dst, h.lastSeq)
+	dst = append(dst, make([]byte, segmentHeaderSize-4-(len(dst)-at))...)
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+}
+
+var errHeader = errors.New("malformed segment header")
+
+// readSegmentHeader reads the header of the segment that is called id.
+func readSegmentHeader(id uint32, src []byte) (segmentHeader, error) {
+	if len(src) < segmentHeaderSize || string(src[:8]) != segmentMagic {
+		return segmentHeader{}, errHeader
+	}
+	// The version comes before the checksum: a newer version may well have another header.
+	if v := binary.BigEndian.Uint32(src[8:]); v > formatVersion {
+		return segmentHeader{}, &VersionError{Segment: id, Version: v}
+	}
+	end := segmentHeaderSize - 4
+	if crc32.Checksum(src[:end], castagnoli) != binary.BigEndian.Uint32(src[end:]) {
+		return segmentHeader{}, errHeader
+	}
+	h := segmentHeader{
+		id:         binary.BigEndian.Uint32(src[12:]),
+		firstBatch: binary.BigEndian.Uint64(src[16:]),
+		lastSeq:    binary.BigEndian.Uint64(src[24:]),
+	}
+	if h.id != id {
+		return segmentHeader{}, errHeader
+	}
+	return h, nil
+}
+
+// segment is one file of the log. All of it is guarded by Log.mu, except that the file itself may be used by who
+// has counted himself in readers, and is written by the flush goroutine alone.
+type segment struct {
+	id       uint32
+	capacity int      // bytes it may grow to, the footer included
+	file     vfs.File // nil until the flush goroutine gets to it
+	end      int      // bytes appended, also those still in memory
+	written  int      // bytes that are in the file
+	sealed   bool     // its footer is synced
+	lastSeq  uint64   // highest sequence number used when it was sealed
+	readers  int      // who is using the file now
+	living   living
+}
