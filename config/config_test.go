@@ -1,0 +1,155 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"tridge/core/queue"
+	"tridge/core/router"
+	"tridge/core/topology"
+)
+
+func read(t *testing.T, elements ...string) (name string, src []byte) {
+	t.Helper()
+	name = filepath.Join(append([]string{"testdata"}, elements...)...)
+	src, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name, src
+}
+
+func TestFileOverridesDefaults(t *testing.T) {
+	name, _ := read(t, "gateway", "whole.yaml")
+	g, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Gateway{
+		Data:      "/var/lib/tridge",
+		Listeners: Listeners{AMQP: "0.0.0.0:5672", STOMP: Off, MQTT: "[::]:1883", HTTP: "[::]:1883"},
+		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA"}},
+		Limits:    Limits{50, 16 << 20, 3 * time.Second},
+		Log:       Log{slog.LevelDebug, true},
+		Store:     Store{SyncInterval},
+	}
+	if !reflect.DeepEqual(g, want) {
+		t.Errorf("got\n%+v, want\n%+v", g, want)
+	}
+}
+
+func TestEmptyFileMeansDefaults(t *testing.T) {
+	for _, file := range []string{"empty.yaml", "nothing.yaml"} {
+		g, err := ParseGateway(read(t, "gateway", file))
+		if err != nil || !reflect.DeepEqual(g, Default()) {
+			t.Errorf("%s: got %+v, %v", file, g, err)
+		}
+	}
+}
+
+func TestShippedFileIsTheDefaults(t *testing.T) {
+	g, err := Load(filepath.Join("..", "gateway.yaml"))
+	if err != nil || !reflect.DeepEqual(g, Default()) {
+		t.Errorf("got %+v, %v, want %+v", g, err, Default())
+	}
+}
+
+func TestMissingFileIsAnError(t *testing.T) {
+	if _, err := Load("testdata/nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "nowhere.yaml") {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := LoadRoutes("testdata/nowhere.yaml"); err == nil || !strings.Contains(err.Error(), "nowhere.yaml") {
+		t.Errorf("LoadRoutes: %v", err)
+	}
+}
+
+func TestRoutesAreRead(t *testing.T) {
+	name, _ := read(t, "routes", "whole.yaml")
+	s, err := LoadRoutes(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(line, column int, value string) topology.Text {
+		return topology.Text{Where: topology.Where{File: name, Line: line, Column: column}, Value: value}
+	}
+	want := topology.Spec{
+		Exchanges: []topology.Exchange{
+			{Name: text(2, 12, "telemetry"), Kind: router.Topic, Alternate: text(2, 47, "amq.fanout")},
+			{Name: text(3, 12, "inner"), Kind: router.Headers, Internal: true},
+		},
+		Queues: []topology.Queue{{
+			Name: text(5, 12, "7"), MaxLength: 10, MaxBytes: 1 << 30, Overflow: queue.Refuse, DeliveryLimit: 3,
+			DeadLetter: &topology.DeadLetter{Exchange: text(5, 111, "telemetry"), Key: "dead"},
+		}},
+		Bindings: []topology.Binding{
+			{Where: text(7, 5, "").Where, Source: text(7, 14, "telemetry"), Exchange: text(7, 35, "inner"), Key: "a.#"},
+			{Where: text(8, 5, "").Where, Source: text(8, 14, "inner"), Queue: text(8, 28, "7"), Arguments: []topology.Argument{
+				{Name: text(8, 45, "colour"), Value: "red"}, {Name: text(8, 58, "size"), Value: int64(3)},
+				{Name: text(8, 67, "x-match"), Value: "any"}, {Name: text(8, 81, "big"), Value: true},
+			}},
+		},
+		Routes: []topology.Route{{From: text(10, 12, "mqtt:sensors/+/temperature"), To: text(10, 46, "queue:7")}},
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("got\n%+v, want\n%+v", s, want)
+	}
+}
+
+func TestSizesHaveUnits(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want int64
+	}{
+		{"2048", 2048}, {"2KiB", 2048}, {"2 KiB", 2048}, {"256MiB", 256 << 20},
+		{"1", 0}, {"1GiB", 0}, {"2kb", 0}, {"9223372036854775807TiB", 0}, {"-2KiB", 0}, {"KiB", 0}, {"[2048]", 0},
+	} {
+		g, err := ParseGateway("g", []byte("limits: {message-size: "+test.text+"}"))
+		switch {
+		case test.want == 0 && err == nil:
+			t.Errorf("%s: %d, want an error", test.text, g.Limits.MessageSize)
+		case test.want != 0 && (err != nil || g.Limits.MessageSize != test.want):
+			t.Errorf("%s: %d, %v, want %d", test.text, g.Limits.MessageSize, err, test.want)
+		}
+	}
+}
+
+func TestNearestNameIsSuggested(t *testing.T) {
+	names := []string{"amqp", "stomp", "mqtt", "http"}
+	for word, want := range map[string]string{"amqps": "amqp", "htttp": "http", "mttq": "mqtt", "stmp": "stomp", "websocket": "", "": ""} {
+		if got, _ := nearest(word, names); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, kind := range []string{"gateway", "routes"} {
+		files, err := filepath.Glob(filepath.Join("testdata", kind, "*.yaml"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(src)
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		_, _ = ParseGateway("gateway.yaml", src)
+		s, err := ParseRoutes("routes.yaml", src)
+		if _, compileErr := topology.Compile(s, nil); err == nil && compileErr == nil {
+			for _, q := range s.Queues {
+				if q.Name.Value == "" {
+					t.Errorf("a queue without a name passed")
+				}
+			}
+		}
+	})
+}

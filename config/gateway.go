@@ -1,0 +1,177 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"tridge/core/topology"
+)
+
+// Gateway is what gateway.yaml says.
+type Gateway struct {
+	Data      string // the data directory
+	Listeners Listeners
+	Users     []User
+	Limits    Limits
+	Log       Log
+	Store     Store
+}
+
+// Off, as an address, means that nothing listens.
+const Off = "off"
+
+// Listeners are the addresses the gateway listens on: host:port, port 0 for any that is free, or Off.
+type Listeners struct {
+	AMQP, STOMP, MQTT, HTTP string
+}
+
+// User may log in besides the built-in guest.
+type User struct {
+	Where        topology.Where
+	Name         string
+	PasswordHash string // as "gateway hash-password" prints it
+}
+
+// Limits bound what peers may ask for.
+type Limits struct {
+	Connections int           // at once, per listener
+	MessageSize int64         // bytes of the largest body
+	Handshake   time.Duration // from connecting to being logged in
+}
+
+// Log is what the gateway says about itself, on standard error.
+type Log struct {
+	Level slog.Level
+	JSON  bool
+}
+
+// Sync says when a publisher is told that its message is safe.
+type Sync uint8
+
+const (
+	SyncAlways   Sync = iota // when it is on the disk
+	SyncInterval             // when it is written; the disk follows within a second
+	SyncNever                // when it is written; the disk follows when the system likes
+)
+
+// Store is how durable data is kept.
+type Store struct {
+	Sync Sync
+}
+
+// Default returns every default there is: what a gateway without a file does.
+func Default() Gateway {
+	return Gateway{
+		Data: "data",
+		Listeners: Listeners{
+			AMQP: "127.0.0.1:5672", STOMP: "127.0.0.1:61613", MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:15672",
+		},
+		Limits: Limits{Connections: 10_000, MessageSize: 128 << 20, Handshake: 10 * time.Second},
+		Log:    Log{Level: slog.LevelInfo},
+		Store:  Store{Sync: SyncAlways},
+	}
+}
+
+// Load reads a gateway.yaml over the defaults. The error joins an *Error for everything that is wrong.
+func Load(path string) (Gateway, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return Default(), err
+	}
+	return ParseGateway(path, src)
+}
+
+// ParseGateway is Load for the content of a file; name is for the errors.
+func ParseGateway(name string, src []byte) (Gateway, error) {
+	g, d := Default(), &document{file: name}
+	if n := d.root(src); n != nil && !isNull(n) {
+		d.gateway(n, &g)
+	}
+	return g, errors.Join(d.errs...)
+}
+
+func (d *document) gateway(n *yaml.Node, g *Gateway) {
+	d.mapping(n,
+		optional("data", d.text(&g.Data)),
+		optional("listeners", func(n *yaml.Node) {
+			d.mapping(n,
+				optional("amqp", d.address(&g.Listeners.AMQP)),
+				optional("stomp", d.address(&g.Listeners.STOMP)),
+				optional("mqtt", d.address(&g.Listeners.MQTT)),
+				optional("http", d.address(&g.Listeners.HTTP)),
+				later("amqps"), later("stomps"), later("mqtts"), later("https"), later("ws"), later("wss"),
+			)
+		}),
+		optional("users", func(n *yaml.Node) {
+			d.list(n, func(n *yaml.Node) { d.user(n, g) })
+		}),
+		optional("limits", func(n *yaml.Node) {
+			d.mapping(n,
+				optional("connections", d.number(&g.Limits.Connections, 1, 10_000_000)),
+				optional("message-size", d.size(&g.Limits.MessageSize, 1<<10, 256<<20)),
+				optional("handshake", d.duration(&g.Limits.Handshake, 100*time.Millisecond, 10*time.Minute)),
+			)
+		}),
+		optional("log", func(n *yaml.Node) {
+			d.mapping(n,
+				optional("level", word(d, &g.Log.Level, map[string]slog.Level{
+					"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+				})),
+				optional("format", word(d, &g.Log.JSON, map[string]bool{"text": false, "json": true})),
+			)
+		}),
+		optional("store", func(n *yaml.Node) {
+			d.mapping(n, optional("sync", word(d, &g.Store.Sync, map[string]Sync{
+				"always": SyncAlways, "interval": SyncInterval, "never": SyncNever,
+			})))
+		}),
+		later("tls"), later("vhosts"), later("permissions"), later("policies"), later("cluster"),
+	)
+}
+
+func (d *document) user(n *yaml.Node, g *Gateway) {
+	u := User{Where: d.where(n)}
+	d.mapping(n, required("name", d.text(&u.Name)), required("password-hash", d.text(&u.PasswordHash)))
+	for _, other := range g.Users {
+		if other.Name == u.Name && u.Name != "" {
+			d.fail(n, "user %q is listed twice, the first time in line %d", u.Name, other.Where.Line)
+			return
+		}
+	}
+	g.Users = append(g.Users, u)
+}
+
+func (d *document) address(into *string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		// off without quotes is a truth value to some readers of YAML; here it is the word.
+		if v := target(n); v.Kind != yaml.ScalarNode {
+			d.fail(n, "this should be an address like 127.0.0.1:5672, or off, not %s", describe(v))
+		} else if err := CheckAddress(v.Value); err != nil {
+			d.fail(n, "%v", err)
+		} else {
+			*into = v.Value
+		}
+	}
+}
+
+// CheckAddress says what is wrong with an address to listen on.
+func CheckAddress(address string) error {
+	if address == Off {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not an address: it is written HOST:PORT, like 127.0.0.1:5672, or %s", address, Off)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q is not an address: the port is a number from 0 (any that is free) to 65535", address)
+	}
+	return nil
+}

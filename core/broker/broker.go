@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"tridge/core/queue"
+	"tridge/core/reply"
+	"tridge/core/retained"
+	"tridge/core/router"
+	"tridge/core/wal"
+	"tridge/internal/vfs"
+)
+
+// DefaultVHost is the virtual host every gateway has.
+const DefaultVHost = "/"
+
+// Config says where the data is and how it is kept.
+type Config struct {
+	Dir    string   // the data directory; made when it is missing
+	VHosts []string // virtual hosts; DefaultVHost when empty
+	Log    wal.Options
+	Slog   *slog.Logger
+	FS     vfs.FS // the operating system's when nil
+}
+
+// VHost is one virtual host and what belongs to it.
+type VHost struct {
+	Router   *router.Router
+	Retained *retained.Store
+	Replies  *reply.Book
+}
+
+// Broker is an open data directory.
+type Broker struct {
+	// immutable after Open
+	log    *wal.Log
+	lock   io.Closer
+	vhosts map[string]*VHost
+	state  *State
+	slog   *slog.Logger
+}
+
+// ErrInUse says that another process has the data directory open.
+var ErrInUse = errors.New("broker: the data directory is in use by another gateway")
+
+// Open locks the data directory, replays its log and returns when everything that was durable is there again.
+func Open(c Config) (*Broker, error) {
+	if c.FS == nil {
+		c.FS = vfs.OS{}
+	}
+	if len(c.VHosts) == 0 {
+		c.VHosts = []string{DefaultVHost}
+	}
+	c.Log.Log = c.Slog
+	dir, err := c.FS.Dir(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("broker: data directory %s: %w", c.Dir, err)
+	}
+	lock, err := dir.Lock("lock")
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", ErrInUse, c.Dir)
+	} else if err != nil {
+		return nil, fmt.Errorf("broker: data directory %s: %w", c.Dir, err)
+	}
+	b, err := recovered(c)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	b.lock = lock
+	return b, nil
+}
+
+// recovered opens the log and builds everything from it.
+func recovered(c Config) (*Broker, error) {
+	r := &recovery{config: c, log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
+	log, err := wal.Open(c.FS, filepath.Join(c.Dir, "log"), c.Log, r)
+	if err != nil {
+		return nil, err
+	}
+	r.log.Log = log
+	if err := errors.Join(r.build(), r.forget()); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
+	return &Broker{log: log, vhosts: r.vhosts, state: &State{log: log, found: r.tables}, slog: c.Slog}, nil
+}
+
+// VHost returns the virtual host of that name.
+func (b *Broker) VHost(name string) (*VHost, bool) {
+	v, ok := b.vhosts[name]
+	return v, ok
+}
+
+// VHosts returns the names of the virtual hosts, sorted.
+func (b *Broker) VHosts() []string { return slices.Sorted(maps.Keys(b.vhosts)) }
+
+// State returns the tables that belong to adapters.
+func (b *Broker) State() *State { return b.state }
+
+// LogStats returns the figures of the log.
+func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }
+
+// Close syncs and closes the log and unlocks the directory. Nothing may publish or settle any more.
+func (b *Broker) Close() error { return errors.Join(b.log.Close(), b.lock.Close()) }
+
+// openingLog stands for the log while it is being opened: what is rebuilt from it needs it only afterwards.
+type openingLog struct{ queue.Log }

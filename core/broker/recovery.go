@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"tridge/core/queue"
+	"tridge/core/reply"
+	"tridge/core/retained"
+	"tridge/core/router"
+)
+
+// Keys of queue.TableCounters.
+const (
+	keyQueueIDs    = "queue-ids"    // every queue id up to and including this number may have been used
+	keyReplySecret = "reply-secret" // what reply tokens are signed with
+)
+
+// recovery is told what the log holds: all rows first, then the messages.
+type recovery struct {
+	config Config
+	log    *openingLog
+
+	topology []queue.Row
+	retained []retainedRow
+	counters map[string][]byte
+	tables   map[queue.Table]map[string][]byte // those of adapters
+
+	built    bool
+	secret   []byte // of reply tokens
+	vhosts   map[string]*VHost
+	queues   map[uint32]*queue.Local
+	messages int
+	orphans  map[uint32][]queue.Pos // references of queues that are no more
+}
+
+type retainedRow struct {
+	key string
+	at  queue.Pos
+}
+
+// Row implements queue.Recovery.
+func (r *recovery) Row(row queue.Row, at queue.Pos) error {
+	switch row.Table {
+	case queue.TableTopology:
+		row.Value = append([]byte(nil), row.Value...)
+		r.topology = append(r.topology, row)
+	case queue.TableRetained:
+		r.retained = append(r.retained, retainedRow{row.Key, at})
+	case queue.TableCounters:
+		if r.counters == nil {
+			r.counters = map[string][]byte{}
+		}
+		r.counters[row.Key] = append([]byte(nil), row.Value...)
+	default:
+		if r.tables[row.Table] == nil {
+			r.tables[row.Table] = map[string][]byte{}
+		}
+		r.tables[row.Table][row.Key] = append([]byte{}, row.Value...)
+	}
+	return nil
+}
+
+// Message implements queue.Recovery.
+func (r *recovery) Message(at queue.Pos, i queue.Info, queues []uint32) error {
+	if err := r.build(); err != nil {
+		return err
+	}
+	r.messages++
+	for _, id := range queues {
+		if q := r.queues[id]; q != nil {
+			q.Restore(at, i)
+			continue
+		}
+		if r.orphans == nil {
+			r.orphans = map[uint32][]queue.Pos{}
+		}
+		r.orphans[id] = append(r.orphans[id], at)
+	}
+	return nil
+}
+
+// build makes the virtual hosts when all rows are known.
+func (r *recovery) build() error {
+	if r.built {
+		return nil
+	}
+	r.built = true
+	r.vhosts, r.queues = map[string]*VHost{}, map[uint32]*queue.Local{}
+	var used uint32
+	if v := r.counters[keyQueueIDs]; len(v) == 4 {
+		used = binary.BigEndian.Uint32(v)
+	}
+	ids := &queueIDs{next: used, reserved: used}
+	if r.secret = r.counters[keyReplySecret]; r.secret == nil {
+		r.secret = reply.NewSecret()
+	}
+	rows := map[string][]queue.Row{}
+	for _, row := range r.topology {
+		vhost, err := router.RowVHost(row.Key)
+		if err != nil {
+			return err
+		}
+		rows[vhost] = append(rows[vhost], row)
+	}
+	for _, name := range r.config.VHosts {
+		book, err := reply.NewBook(r.secret, name)
+		if err != nil {
+			return err
+		}
+		v := &VHost{Retained: retained.New(name, r.log), Replies: book}
+		v.Router = router.New(router.Config{
+			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Slog: r.config.Slog,
+		})
+		queues, err := v.Router.Restore(rows[name])
+		if err != nil {
+			return err
+		}
+		for id, q := range queues {
+			r.queues[id] = q
+			ids.next = max(ids.next, id) // a crash may have come before the mark of another virtual host's id
+		}
+		for _, row := range r.retained {
+			v.Retained.Restore(row.key, row.at)
+		}
+		r.vhosts[name] = v
+		delete(rows, name)
+	}
+	for name := range rows {
+		return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured", name)
+	}
+	return nil
+}
+
+// forget writes what a first start makes and ends references of queues that are no more: a crash came between the
+// message's record and that of its queue's deletion.
+func (r *recovery) forget() error {
+	tx := queue.Tx{}
+	if r.counters[keyReplySecret] == nil {
+		// build made one; all virtual hosts have it.
+		tx.Rows = append(tx.Rows, queue.Row{Table: queue.TableCounters, Key: keyReplySecret, Value: r.secret})
+	}
+	for id, positions := range r.orphans {
+		tx.Acks = append(tx.Acks, queue.Refs{Queue: id, Pos: positions})
+	}
+	if len(tx.Rows)+len(tx.Acks) == 0 {
+		return nil
+	}
+	_, _, err := r.log.AppendTx(&tx, nil)
+	return err
+}

@@ -1,0 +1,251 @@
+package router
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"tridge/core/message"
+	"tridge/core/queue"
+)
+
+// deadLetters takes messages from queues that drop them to where their queue sends its dead letters. One chain runs at
+// a time, from a work list and not by recursion: handing a message to a full queue may make another one dead.
+type deadLetters struct {
+	publisher *Publisher // used by whoever runs the list
+
+	// guarded by mu
+	mu   sync.Mutex
+	busy bool
+	work []deadLetter
+}
+
+type deadLetter struct {
+	from *queueEntry
+	ds   []queue.Delivery
+	why  queue.Reason
+}
+
+// deadLetter is queue.Options.DeadLetter. When another dead letter is under way the messages wait their turn behind
+// it; their entries in the log stay until they have been handed over.
+func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Reason) error {
+	d := &r.dead
+	d.mu.Lock()
+	d.work = append(d.work, deadLetter{from, append([]queue.Delivery(nil), ds...), why})
+	if d.busy {
+		d.mu.Unlock()
+		return nil
+	}
+	d.busy = true
+	for len(d.work) > 0 {
+		next := d.work[0]
+		d.work = d.work[1:]
+		d.mu.Unlock()
+		r.bury(next)
+		d.mu.Lock()
+	}
+	d.busy = false
+	d.mu.Unlock()
+	return nil
+}
+
+// bury writes the end of the old entries and the new messages as one record and puts the new ones on their queues.
+func (r *Router) bury(w deadLetter) {
+	p := r.dead.publisher
+	defer p.tx.Reset()
+	var moves []move
+	ended := queue.Refs{Queue: w.from.queue.ID()}
+	for i := range w.ds {
+		d := &w.ds[i]
+		if d.Pos().Seq != 0 {
+			ended.Pos = append(ended.Pos, d.Pos())
+		}
+		m := w.from.spec.buried(d.Message, w.why)
+		route, err := p.route(m)
+		if err != nil {
+			r.counters.DeadLetterDropped.Add(1)
+			r.slog.Warn("dead letter dropped", "vhost", r.name, "queue", w.from.spec.Name, "reason", w.why.String(), "err", err)
+			continue
+		}
+		for n := range route.branches {
+			b := &route.branches[n]
+			queues, ids := b.queues, b.ids
+			if cycles(m, w.why) {
+				queues, ids = acyclic(m, queues)
+				r.counters.DeadLetterCycles.Add(uint64(len(b.queues) - len(queues)))
+			}
+			if len(queues) == 0 {
+				continue
+			}
+			named := m
+			if n > 0 {
+				renamed := *m
+				renamed.Exchange, renamed.Key = b.exchange, b.key
+				named = &renamed
+			}
+			to := move{message: named, queues: queues, record: -1}
+			if m.Durable() && len(ids) > 0 {
+				to.record = len(p.tx.Publishes)
+				p.tx.Publishes = append(p.tx.Publishes, queue.Publish{Message: named, Queues: ids})
+			}
+			moves = append(moves, to)
+		}
+	}
+	if len(ended.Pos) > 0 {
+		p.tx.Acks = append(p.tx.Acks, ended)
+	}
+	p.pos = p.pos[:0]
+	if len(p.tx.Acks) > 0 || len(p.tx.Publishes) > 0 {
+		var err error
+		if p.pos, _, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
+			// The log has failed, which ends the process: the old entries are still in it.
+			r.slog.Error("dead letters not written", "vhost", r.name, "queue", w.from.spec.Name, "err", err)
+			return
+		}
+	}
+	for _, to := range moves {
+		at := queue.Pos{}
+		if to.record >= 0 {
+			at = p.pos[to.record]
+		}
+		p.put(to.message, at, to.queues)
+	}
+}
+
+// move is a dead letter and where it goes.
+type move struct {
+	message *message.Message
+	queues  []*queue.Local
+	record  int // index in the transaction, -1 when it stays in memory
+}
+
+// The headers a dead letter carries.
+const (
+	headerDeath         = "x-death"
+	headerFirstQueue    = "x-first-death-queue"
+	headerFirstReason   = "x-first-death-reason"
+	headerFirstExchange = "x-first-death-exchange"
+)
+
+// buried is the message that takes the place of m: published to the dead letter exchange, its history extended, its
+// time to live taken away so that it does not expire again at once.
+func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Message {
+	dead := *m
+	dead.Exchange, dead.Expires = s.DeadLetterExchange, 0
+	if s.DeadLetterKey != "" {
+		dead.Key = s.DeadLetterKey
+	}
+	dead.Retain = false
+	var head message.Head
+	for p, v := range m.Head.All() {
+		if p != message.Expiration {
+			head = message.AppendBytes(head, p, v)
+		}
+	}
+	expiration, _ := m.Head.String(message.Expiration)
+	var headers message.Headers
+	first := true
+	var history []message.Value
+	for name, v := range m.Head.Headers().All() {
+		switch name {
+		case headerDeath:
+			for e := range v.Array() {
+				history = append(history, e)
+			}
+			continue
+		case headerFirstQueue:
+			first = false
+		}
+		headers = message.AppendField(headers, name, v)
+	}
+	headers = message.AppendField(headers, headerDeath, message.ArrayValue(s.extend(history, m, why, expiration)...))
+	if first {
+		headers = message.AppendStringField(headers, headerFirstReason, why.String())
+		headers = message.AppendStringField(headers, headerFirstQueue, s.Name)
+		headers = message.AppendStringField(headers, headerFirstExchange, m.Exchange)
+	}
+	dead.Head = message.AppendHeaders(head, headers)
+	return &dead
+}
+
+// extend counts one more death: the event of this queue and reason moves to the front, or is new there.
+func (s *QueueSpec) extend(history []message.Value, m *message.Message, why queue.Reason, expiration string) []message.Value {
+	count := int64(1)
+	rest := make([]message.Value, 0, len(history)+1)
+	rest = append(rest, message.Value{})
+	for _, event := range history {
+		if death := readDeath(event); death.queue == s.Name && death.reason == why.String() {
+			count += death.count
+			continue
+		}
+		rest = append(rest, event)
+	}
+	var fields message.Headers
+	fields = message.AppendField(fields, "count", message.IntValue(count))
+	fields = message.AppendStringField(fields, "reason", why.String())
+	fields = message.AppendStringField(fields, "queue", s.Name)
+	seconds := message.IntValue(time.Now().Unix())
+	seconds.Type = message.TypeTimestamp
+	fields = message.AppendField(fields, "time", seconds)
+	fields = message.AppendStringField(fields, "exchange", m.Exchange)
+	fields = message.AppendField(fields, "routing-keys", message.ArrayValue(message.StringValue(m.Key)))
+	if expiration != "" {
+		fields = message.AppendStringField(fields, "original-expiration", expiration)
+	}
+	rest[0] = message.TableValue(fields)
+	return rest
+}
+
+type death struct {
+	queue, reason string
+	count         int64
+}
+
+func readDeath(event message.Value) (d death) {
+	fields, _ := event.Table()
+	for name, v := range fields.All() {
+		switch name {
+		case "queue":
+			d.queue, _ = v.String()
+		case "reason":
+			d.reason, _ = v.String()
+		case "count":
+			d.count, _ = v.Int()
+		}
+	}
+	return d
+}
+
+// cycles reports whether m may be going round without any consumer's doing: then it must not come back to a queue it
+// has been in.
+func cycles(m *message.Message, why queue.Reason) bool {
+	if why == queue.Rejected {
+		return false
+	}
+	history, _ := m.Head.Header(headerDeath)
+	for event := range history.Array() {
+		if strings.EqualFold(readDeath(event).reason, queue.Rejected.String()) {
+			return false
+		}
+	}
+	return true
+}
+
+// acyclic is the queues m has not been in, and what the log calls them.
+func acyclic(m *message.Message, queues []*queue.Local) (rest []*queue.Local, ids []uint32) {
+	history, _ := m.Head.Header(headerDeath)
+	for _, q := range queues {
+		been := false
+		for event := range history.Array() {
+			been = been || readDeath(event).queue == q.Name()
+		}
+		if been {
+			continue
+		}
+		rest = append(rest, q)
+		if q.ID() != 0 {
+			ids = append(ids, q.ID())
+		}
+	}
+	return rest, ids
+}

@@ -1,0 +1,248 @@
+package router
+
+import (
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"tridge/core/confirm"
+	"tridge/core/message"
+	"tridge/core/queue"
+)
+
+// DeclareExchange declares an exchange. Declaring one that is there with the same properties is fine; with others it
+// is an *Error wrapping ErrInequivalent that names the first difference.
+func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x := r.exchanges[s.Name]; x != nil {
+		if err := r.compareExchange(&x.spec, &s); err != nil {
+			return confirm.Receipt{}, err
+		}
+		if s.Owner != File || x.spec.Owner != Client {
+			return confirm.Receipt{}, nil
+		}
+		x.spec.Owner = File // the file takes over what a client had declared alike
+		return r.write(&queue.Tx{Rows: r.exchangeRows(&x.spec)})
+	}
+	if reserved(s.Name) {
+		return confirm.Receipt{}, r.exchangeError(ErrReserved, s.Name)
+	}
+	if !utf8.ValidString(s.Name) {
+		return confirm.Receipt{}, r.exchangeError(ErrInvalidName, s.Name)
+	}
+	receipt, err := r.write(&queue.Tx{Rows: r.exchangeRows(&s)})
+	if err != nil {
+		return receipt, err
+	}
+	x := newExchange(s)
+	r.exchanges[s.Name] = x
+	r.changed(x)
+	return receipt, nil
+}
+
+func (r *Router) compareExchange(have, want *ExchangeSpec) error {
+	e := r.exchangeError(ErrInequivalent, want.Name)
+	switch {
+	case have.Kind != want.Kind:
+		e.Argument, e.Current, e.Received = "type", have.Kind.String(), want.Kind.String()
+	case have.Durable != want.Durable:
+		e.Argument, e.Current, e.Received = "durable", strconv.FormatBool(have.Durable), strconv.FormatBool(want.Durable)
+	case have.AutoDelete != want.AutoDelete:
+		e.Argument, e.Current, e.Received = "auto_delete", strconv.FormatBool(have.AutoDelete), strconv.FormatBool(want.AutoDelete)
+	case have.Internal != want.Internal:
+		e.Argument, e.Current, e.Received = "internal", strconv.FormatBool(have.Internal), strconv.FormatBool(want.Internal)
+	default:
+		if have.Owner == System || !e.compareArguments(have.Arguments, want.Arguments) {
+			return nil
+		}
+	}
+	return e
+}
+
+// DeleteExchange deletes an exchange and its bindings. ifUnused refuses while bindings lead from it.
+func (r *Router) DeleteExchange(name string, ifUnused bool, by Owner) (confirm.Receipt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.exchanges[name]
+	switch {
+	case x == nil:
+		return confirm.Receipt{}, r.exchangeError(ErrNotFound, name)
+	case x.spec.Owner == System || by == Client && x.spec.Owner == File:
+		return confirm.Receipt{}, r.exchangeError(ErrReserved, name)
+	case ifUnused && len(x.bindings) > 0:
+		return confirm.Receipt{}, r.exchangeError(ErrInUse, name)
+	}
+	var tx queue.Tx
+	r.removeExchange(&tx, x)
+	return r.write(&tx)
+}
+
+// removeExchange takes x out of the maps and adds what must be forgotten to tx. mu is held.
+func (r *Router) removeExchange(tx *queue.Tx, x *exchange) {
+	r.changed(x)
+	delete(r.exchanges, x.spec.Name)
+	tx.Rows = append(tx.Rows, tombstones(r.exchangeRows(&x.spec))...)
+	for identity, b := range x.bindings {
+		r.removeBinding(tx, identity, b)
+	}
+	for b := range x.incoming {
+		r.removeBinding(tx, r.identity(&b.spec), b)
+	}
+}
+
+// DeclareQueue declares a queue for the session of that origin and returns it. Declaring one that is there with the
+// same properties is fine; with others it is an *Error wrapping ErrInequivalent that names the first difference.
+func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm.Receipt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queues[s.Name] != nil {
+		e, err := r.entry(s.Name, origin)
+		if err == nil {
+			err = r.compareQueue(&e.spec, &s)
+		}
+		if err != nil {
+			return nil, confirm.Receipt{}, err
+		}
+		if s.Owner != File || e.spec.Owner != Client {
+			return e.queue, confirm.Receipt{}, nil
+		}
+		e.spec.Owner = File // the file takes over what a client had declared alike
+		receipt, err := r.write(&queue.Tx{Rows: r.queueRows(&e.spec, e.queue.ID())})
+		return e.queue, receipt, err
+	}
+	if !utf8.ValidString(s.Name) {
+		return nil, confirm.Receipt{}, r.queueError(ErrInvalidName, s.Name)
+	}
+	id, tx := uint32(0), queue.Tx{}
+	if s.Durable && s.Exclusive == 0 {
+		id, tx.Rows = r.nextID()
+		tx.Rows = append(tx.Rows, r.queueRows(&s, id)...)
+	}
+	receipt, err := r.write(&tx)
+	if err != nil {
+		return nil, receipt, err
+	}
+	return r.addQueue(s, id).queue, receipt, nil
+}
+
+// addQueue makes the queue and tells cached routes. mu is held.
+func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
+	e := &queueEntry{spec: s, incoming: map[*binding]struct{}{}}
+	o := queue.Options{
+		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
+		DropTransientWhenIdle: s.DropTransientWhenIdle,
+	}
+	if s.DeadLetter {
+		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }
+	}
+	if s.AutoDelete {
+		o.Idle = func() { r.deleteIdle(e) }
+	}
+	e.queue = queue.New(s.Name, id, r.log, o)
+	r.queues[s.Name] = e
+	if s.Exclusive != 0 {
+		r.exclusive[s.Exclusive] = append(r.exclusive[s.Exclusive], e)
+	}
+	r.changed(r.exchanges[DefaultExchange])
+	return e
+}
+
+func (r *Router) compareQueue(have, want *QueueSpec) error {
+	e := r.queueError(ErrInequivalent, want.Name)
+	switch {
+	case have.Durable != want.Durable:
+		e.Argument, e.Current, e.Received = "durable", strconv.FormatBool(have.Durable), strconv.FormatBool(want.Durable)
+	case have.AutoDelete != want.AutoDelete:
+		e.Argument, e.Current, e.Received = "auto_delete", strconv.FormatBool(have.AutoDelete), strconv.FormatBool(want.AutoDelete)
+	case (have.Exclusive == 0) != (want.Exclusive == 0):
+		e.Argument, e.Current, e.Received = "exclusive", strconv.FormatBool(have.Exclusive != 0), strconv.FormatBool(want.Exclusive != 0)
+	default:
+		if !e.compareArguments(have.Arguments, want.Arguments) {
+			return nil
+		}
+	}
+	return e
+}
+
+// none is how RabbitMQ writes an argument that is not there.
+const none = "none"
+
+// compareArguments fills e with the first argument that differs and reports whether one does.
+func (e *Error) compareArguments(have, want message.Headers) bool {
+	for name, w := range want.All() {
+		if h, ok := have.Get(name); !ok || !equalValues(h, w) {
+			e.Argument, e.Current, e.Received = name, none, w.Text()
+			if ok {
+				e.Current = h.Text()
+			}
+			return true
+		}
+	}
+	for name, h := range have.All() {
+		if _, ok := want.Get(name); !ok {
+			e.Argument, e.Current, e.Received = name, h.Text(), none
+			return true
+		}
+	}
+	return false
+}
+
+// DeleteQueue deletes a queue and returns how many ready messages went with it. A condition that does not hold is an
+// *Error wrapping ErrInUse or ErrNotEmpty.
+func (r *Router) DeleteQueue(name string, origin uint64, c queue.Condition, by Owner) (int, confirm.Receipt, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, err := r.entry(name, origin)
+	if err != nil {
+		return 0, confirm.Receipt{}, err
+	}
+	if by == Client && e.spec.Owner == File {
+		return 0, confirm.Receipt{}, r.queueError(ErrReserved, name)
+	}
+	return r.deleteQueue(e, c)
+}
+
+// deleteQueue closes the queue, and writes the end of its messages, bindings and declaration as one record. mu is held.
+func (r *Router) deleteQueue(e *queueEntry, c queue.Condition) (int, confirm.Receipt, error) {
+	n, positions, err := e.queue.Close(c)
+	switch err {
+	case nil:
+	case queue.ErrInUse:
+		return 0, confirm.Receipt{}, r.queueError(ErrInUse, e.spec.Name)
+	case queue.ErrNotEmpty:
+		return 0, confirm.Receipt{}, r.queueError(ErrNotEmpty, e.spec.Name)
+	default:
+		return 0, confirm.Receipt{}, err
+	}
+	delete(r.queues, e.spec.Name)
+	if owned := r.exclusive[e.spec.Exclusive]; owned != nil {
+		r.exclusive[e.spec.Exclusive] = slices.DeleteFunc(slices.Clone(owned), func(o *queueEntry) bool { return o == e })
+	}
+	var tx queue.Tx
+	if len(positions) > 0 {
+		tx.Acks = append(tx.Acks, queue.Refs{Queue: e.queue.ID(), Pos: positions})
+	}
+	if e.queue.ID() != 0 {
+		tx.Rows = tombstones(r.queueRows(&e.spec, e.queue.ID()))
+	}
+	for b := range e.incoming {
+		r.removeBinding(&tx, r.identity(&b.spec), b)
+	}
+	r.changed(r.exchanges[DefaultExchange])
+	receipt, err := r.write(&tx)
+	return n, receipt, err
+}
+
+// deleteIdle deletes an auto-delete queue whose last consumer has left, unless another has come meanwhile.
+func (r *Router) deleteIdle(e *queueEntry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _, err := r.deleteQueue(e, queue.Condition{IfUnused: true})
+	switch {
+	case err == nil || err == queue.ErrClosed:
+	case isError(err, ErrInUse):
+	default:
+		r.slog.Error("auto-delete queue not deleted", "vhost", r.name, "queue", e.spec.Name, "err", err)
+	}
+}

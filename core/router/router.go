@@ -1,0 +1,189 @@
+package router
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"tridge/core/confirm"
+	"tridge/core/message"
+	"tridge/core/queue"
+)
+
+// ReplyPrefix begins the names on the default exchange that stand for reply addresses of other protocols.
+const ReplyPrefix = "amq.gw.reply."
+
+// Replies resolves the tokens behind ReplyPrefix.
+type Replies interface {
+	Resolve(token string) (exchange, key string, ok bool)
+}
+
+// Retainer keeps the last value of each key of the topic exchange.
+type Retainer interface {
+	// Row is written in the record of m, a message that asks to be retained.
+	Row(m *message.Message) queue.Row
+	// Keep is told where that record is.
+	Keep(m *message.Message, at queue.Pos)
+}
+
+// Config is what a router works with.
+type Config struct {
+	Name     string    // of the virtual host
+	Log      queue.Log // where durable facts go
+	Retainer Retainer  // nil: nothing is retained
+	Replies  Replies   // nil: ReplyPrefix means nothing
+	// NextID returns a queue id never used before, and rows to be written before it is used.
+	NextID func() (id uint32, rows []queue.Row)
+	Slog   *slog.Logger
+}
+
+// Router is one virtual host: its exchanges, queues and bindings.
+type Router struct {
+	// immutable
+	name     string
+	log      queue.Log
+	retainer Retainer
+	replies  Replies
+	nextID   func() (uint32, []queue.Row)
+	slog     *slog.Logger
+
+	origins  atomic.Uint64
+	dead     deadLetters
+	counters Counters
+
+	// guarded by mu, which is taken before any queue's and the log's; never on a publish whose route is cached
+	mu        sync.RWMutex
+	exchanges map[string]*exchange
+	queues    map[string]*queueEntry
+	exclusive map[uint64][]*queueEntry // by the origin they go with
+}
+
+// Counters count what no queue counts.
+type Counters struct {
+	DeadLetterCycles  atomic.Uint64 // not put on a queue they had died in before, without a consumer's doing
+	DeadLetterDropped atomic.Uint64 // because the dead letter exchange is gone
+}
+
+// Counters returns the router's live counters.
+func (r *Router) Counters() *Counters { return &r.counters }
+
+// queueEntry is a queue and what the router knows of it.
+type queueEntry struct {
+	spec     QueueSpec
+	queue    *queue.Local
+	incoming map[*binding]struct{}
+}
+
+// New returns a router with the exchanges every virtual host has.
+func New(c Config) *Router {
+	r := &Router{
+		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, slog: c.Slog,
+		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
+	}
+	r.dead.publisher = r.NewPublisher(0)
+	for _, s := range []ExchangeSpec{
+		{Name: DefaultExchange, Kind: Direct},
+		{Name: "amq.direct", Kind: Direct},
+		{Name: "amq.fanout", Kind: Fanout},
+		{Name: TopicExchange, Kind: Topic},
+		{Name: "amq.headers", Kind: Headers},
+		{Name: "amq.match", Kind: Headers},
+	} {
+		s.Durable, s.Owner = true, System
+		r.exchanges[s.Name] = newExchange(s)
+	}
+	return r
+}
+
+// Name is the name of the virtual host.
+func (r *Router) Name() string { return r.name }
+
+// NewOrigin returns a number for a session: what it publishes and what is exclusive to it carry that number.
+func (r *Router) NewOrigin() uint64 { return r.origins.Add(1) }
+
+// Queue returns the queue of that name for the session of that origin: an *Error wrapping ErrNotFound, or ErrLocked
+// when it is exclusive to another.
+func (r *Router) Queue(name string, origin uint64) (*queue.Local, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, err := r.entry(name, origin)
+	if err != nil {
+		return nil, err
+	}
+	return e.queue, nil
+}
+
+// entry is Queue under mu.
+func (r *Router) entry(name string, origin uint64) (*queueEntry, error) {
+	e := r.queues[name]
+	if e == nil {
+		return nil, r.queueError(ErrNotFound, name)
+	}
+	if e.spec.Exclusive != 0 && e.spec.Exclusive != origin {
+		return nil, r.queueError(ErrLocked, name)
+	}
+	return e, nil
+}
+
+// Exchange returns what the exchange of that name was declared with.
+func (r *Router) Exchange(name string) (ExchangeSpec, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	x := r.exchanges[name]
+	if x == nil {
+		return ExchangeSpec{}, r.exchangeError(ErrNotFound, name)
+	}
+	return x.spec, nil
+}
+
+// CloseOwner deletes what is exclusive to the session of that origin.
+func (r *Router) CloseOwner(origin uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.exclusive[origin] {
+		if _, _, err := r.deleteQueue(e, queue.Condition{}); err != nil && err != queue.ErrClosed {
+			r.slog.Error("exclusive queue not deleted", "vhost", r.name, "queue", e.spec.Name, "err", err)
+		}
+	}
+	delete(r.exclusive, origin)
+}
+
+// reserved reports whether a name belongs to the gateway.
+func reserved(name string) bool { return strings.HasPrefix(name, "amq.") }
+
+func (r *Router) queueError(err error, name string) *Error {
+	return &Error{Err: err, Object: "queue", Name: name, VHost: r.name}
+}
+
+func (r *Router) exchangeError(err error, name string) *Error {
+	return &Error{Err: err, Object: "exchange", Name: name, VHost: r.name}
+}
+
+// changed bumps x and every exchange from which a message can reach it. mu is held.
+func (r *Router) changed(x *exchange) { r.bump(x, map[*exchange]struct{}{}) }
+
+func (r *Router) bump(x *exchange, visited map[*exchange]struct{}) {
+	if _, twice := visited[x]; twice {
+		return
+	}
+	visited[x] = struct{}{}
+	x.generation.Add(1)
+	for b := range x.incoming {
+		r.bump(b.source, visited)
+	}
+	for _, other := range r.exchanges {
+		if other.spec.Alternate == x.spec.Name && x.spec.Name != "" {
+			r.bump(other, visited)
+		}
+	}
+}
+
+// write makes tx durable; an empty one is nothing to wait for.
+func (r *Router) write(tx *queue.Tx) (confirm.Receipt, error) {
+	if len(tx.Rows) == 0 && len(tx.Acks) == 0 && len(tx.Publishes) == 0 {
+		return confirm.Receipt{}, nil
+	}
+	_, receipt, err := r.log.AppendTx(tx, nil)
+	return receipt, err
+}

@@ -1,0 +1,174 @@
+package router
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+
+	"tridge/core/queue"
+)
+
+// Declarations are rows of queue.TableTopology. A key is a JSON list: virtual host, kind of object, what names it. A
+// value is the declaration as JSON. Declarations are few and rarely written: plain JSON keeps a dump of the log
+// readable.
+
+type exchangeRow struct{ ExchangeSpec }
+
+type queueRow struct {
+	QueueSpec
+	ID uint32
+}
+
+// bindingRow keeps the keys as bytes: they need not be UTF-8.
+type bindingRow struct {
+	Binding
+	RawKey, RawNewKey []byte
+}
+
+func rowKey(parts ...string) string {
+	key, err := json.Marshal(parts)
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return string(key)
+}
+
+func rowValue(v any) []byte {
+	value, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain structs always marshal
+	}
+	return value
+}
+
+// exchangeRows is what makes an exchange durable: nothing when it is not to be.
+func (r *Router) exchangeRows(s *ExchangeSpec) []queue.Row {
+	if !s.Durable || s.Owner == System {
+		return nil
+	}
+	return []queue.Row{{Table: queue.TableTopology, Key: rowKey(r.name, "exchange", s.Name), Value: rowValue(exchangeRow{*s})}}
+}
+
+// queueRows is what makes a queue durable: nothing when it is not to be.
+func (r *Router) queueRows(s *QueueSpec, id uint32) []queue.Row {
+	if id == 0 {
+		return nil
+	}
+	return []queue.Row{{Table: queue.TableTopology, Key: rowKey(r.name, "queue", s.Name), Value: rowValue(queueRow{*s, id})}}
+}
+
+// bindingRows is what makes a binding durable: nothing when an end of it is not.
+func (r *Router) bindingRows(b *binding) []queue.Row {
+	if !b.source.spec.Durable || b.queue != nil && b.queue.queue.ID() == 0 || b.exchange != nil && !b.exchange.spec.Durable {
+		return nil
+	}
+	return []queue.Row{{Table: queue.TableTopology, Key: r.identity(&b.spec), Value: rowValue(bindingRow{b.spec, []byte(b.spec.Key), []byte(b.spec.NewKey)})}}
+}
+
+// tombstones turns rows into their removal.
+func tombstones(rows []queue.Row) []queue.Row {
+	for i := range rows {
+		rows[i].Value = nil
+	}
+	return rows
+}
+
+// RowVHost returns which virtual host a row of queue.TableTopology belongs to.
+func RowVHost(key string) (string, error) {
+	var parts []string
+	if err := json.Unmarshal([]byte(key), &parts); err != nil || len(parts) < 3 {
+		return "", fmt.Errorf("router: topology row %q: malformed key", key)
+	}
+	return parts[0], nil
+}
+
+// Restore rebuilds the declarations from the rows found in the log. It returns the queues by what the log calls them,
+// so that their messages can be restored.
+func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Exchanges before queues before bindings: each needs those before it.
+	byKind := map[string][]queue.Row{}
+	for _, row := range rows {
+		var parts []string
+		if err := json.Unmarshal([]byte(row.Key), &parts); err != nil || len(parts) < 3 {
+			return nil, fmt.Errorf("router: topology row %q: malformed key", row.Key)
+		}
+		byKind[parts[1]] = append(byKind[parts[1]], row)
+	}
+	for _, row := range byKind["exchange"] {
+		var s exchangeRow
+		if err := json.Unmarshal(row.Value, &s); err != nil {
+			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+		}
+		r.exchanges[s.Name] = newExchange(s.ExchangeSpec)
+	}
+	queues := map[uint32]*queue.Local{}
+	for _, row := range byKind["queue"] {
+		var s queueRow
+		if err := json.Unmarshal(row.Value, &s); err != nil {
+			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+		}
+		queues[s.ID] = r.addQueue(s.QueueSpec, s.ID).queue
+	}
+	for _, row := range byKind["binding"] {
+		var found bindingRow
+		if err := json.Unmarshal(row.Value, &found); err != nil {
+			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+		}
+		b := found.Binding
+		b.Key, b.NewKey = string(found.RawKey), string(found.RawNewKey)
+		if err := b.Arguments.Validate(); err != nil {
+			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+		}
+		n, err := r.newBinding(b, 0)
+		if err != nil {
+			r.slog.Warn("binding in the log has lost an end", "vhost", r.name, "source", b.Source, "destination", b.Destination, "err", err)
+			continue
+		}
+		r.link(r.identity(&b), n)
+	}
+	return queues, nil
+}
+
+// Exchanges, Queues and Bindings are what is declared now, by name. They are copies.
+func (r *Router) Exchanges() []ExchangeSpec {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make([]ExchangeSpec, 0, len(r.exchanges))
+	for _, x := range r.exchanges {
+		list = append(list, x.spec)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+// QueueInfo is a queue as it is now.
+type QueueInfo struct {
+	QueueSpec
+	queue.Stats
+}
+
+func (r *Router) Queues() []QueueInfo {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make([]QueueInfo, 0, len(r.queues))
+	for _, e := range r.queues {
+		list = append(list, QueueInfo{e.spec, e.queue.Stats()})
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
+func (r *Router) Bindings() []Binding {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var list []Binding
+	for _, x := range r.exchanges {
+		for _, b := range x.bindings {
+			list = append(list, b.spec)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return r.identity(&list[i]) < r.identity(&list[j]) })
+	return list
+}

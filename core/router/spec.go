@@ -1,0 +1,124 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+
+	"tridge/core/message"
+	"tridge/core/queue"
+)
+
+// Kind is the type of an exchange.
+type Kind uint8
+
+const (
+	Direct  Kind = iota // the key equals the binding key
+	Fanout              // every binding
+	Topic               // the key matches the binding pattern: * one word, # zero or more
+	Headers             // the headers match the binding's arguments (x-match)
+)
+
+var kindNames = [...]string{"direct", "fanout", "topic", "headers"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// ParseKind returns the kind of that name.
+func ParseKind(name string) (Kind, bool) {
+	for i, n := range kindNames {
+		if n == name {
+			return Kind(i), true
+		}
+	}
+	return 0, false
+}
+
+// The exchanges every virtual host has.
+const (
+	DefaultExchange = ""          // a direct exchange to which every queue is bound by its name
+	TopicExchange   = "amq.topic" // where MQTT and STOMP topics live
+)
+
+// Owner says who declared something, and so who may take it away.
+type Owner uint8
+
+const (
+	Client Owner = iota // a session
+	File                // the routes file
+	System              // the gateway itself
+)
+
+// ExchangeSpec is what an exchange is declared with.
+type ExchangeSpec struct {
+	Name       string
+	Kind       Kind
+	Durable    bool
+	AutoDelete bool            // goes when its last binding has gone
+	Internal   bool            // takes messages from other exchanges only
+	Alternate  string          // gets what this exchange cannot route; "" for none
+	Arguments  message.Headers // as the client wrote them, for comparison
+	Owner      Owner
+}
+
+// QueueSpec is what a queue is declared with.
+type QueueSpec struct {
+	Name       string
+	Durable    bool
+	AutoDelete bool            // goes when its last consumer has gone
+	Exclusive  uint64          // the origin whose own it is, and with which it goes; 0 for shared
+	Arguments  message.Headers // as the client wrote them, for comparison
+	Owner      Owner
+
+	MaxLength          int
+	MaxBytes           int64
+	Overflow           queue.Overflow
+	MaxAttempts        int
+	DeadLetter         bool   // to DeadLetterExchange; without, dead letters are dropped with a count
+	DeadLetterExchange string // "" is the default exchange
+	DeadLetterKey      string // "" keeps the message's own key
+
+	DropTransientWhenIdle bool
+}
+
+// Binding leads from an exchange to a queue or another exchange.
+type Binding struct {
+	Source      string
+	Destination string
+	ToExchange  bool   // Destination is an exchange
+	Key         string // key, or pattern on a topic exchange
+	Arguments   message.Headers
+	NoDollar    bool   // skip keys that begin with $ (a filter of MQTT that begins with a wildcard, [MQTT-4.7.2-1])
+	NewKey      string // ToExchange only: the message goes on under this key instead of its own
+	Owner       Owner
+}
+
+// Errors of declarations and look-ups; an *Error wraps one of them and says of what.
+var (
+	ErrNotFound     = errors.New("not found")
+	ErrInequivalent = errors.New("declared before with other properties")
+	ErrLocked       = errors.New("exclusive to another connection")
+	ErrReserved     = errors.New("reserved")
+	ErrInternal     = errors.New("internal: takes no messages from clients")
+	ErrInvalidName  = errors.New("name is not UTF-8")
+	ErrInUse        = errors.New("in use")
+	ErrNotEmpty     = errors.New("not empty")
+)
+
+// Error says what went wrong with which object of the virtual host.
+type Error struct {
+	Err    error  // one of the errors above
+	Object string // "queue" or "exchange"
+	Name   string
+	VHost  string
+
+	// ErrInequivalent only: the argument that differs, as the object has it and as it was asked for.
+	Argument, Current, Received string
+}
+
+func (e *Error) Error() string {
+	if e.Argument != "" {
+		return fmt.Sprintf("router: %s %q in vhost %q: %v: %s is %s, not %s", e.Object, e.Name, e.VHost, e.Err, e.Argument, e.Current, e.Received)
+	}
+	return fmt.Sprintf("router: %s %q in vhost %q: %v", e.Object, e.Name, e.VHost, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }

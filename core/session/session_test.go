@@ -1,0 +1,315 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// pair returns both ends of a loopback connection.
+func pair(t *testing.T) (server, client net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err = net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
+}
+
+func reply(o *Outbox, text string) { o.End(append(o.Begin(), text...)) }
+
+func read(t *testing.T, c net.Conn, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadFull(c, b); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// counter fills with numbered lines until it has sent up to limit.
+type counter struct {
+	Source
+	sent, limit int
+	calls       atomic.Int32
+}
+
+func (c *counter) Fill(dst []byte) ([]byte, bool) {
+	c.calls.Add(1)
+	for range 10 {
+		if c.sent == c.limit {
+			return dst, false
+		}
+		dst = fmt.Appendf(dst, "%d\n", c.sent)
+		c.sent++
+	}
+	return dst, true
+}
+
+func TestReplyGoesOutBeforeTheFirstDelivery(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	c := &counter{limit: 1}
+	c.Init(o, c)
+	reply(o, "subscribed\n")
+	c.Wake()
+	if got := read(t, client, 13); got != "subscribed\n0\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSourcesTakeTurns(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	var all [3]*counter
+	want := 0
+	b := o.Begin() // hold the writer off until all are ready
+	o.End(b)
+	for i := range all {
+		all[i] = &counter{limit: 1000}
+		all[i].Init(o, all[i])
+	}
+	for _, c := range all {
+		c.Wake()
+	}
+	for i := range 1000 {
+		want += 3 * len(fmt.Sprintln(i))
+	}
+	read(t, client, want)
+	o.Finish(time.Second)
+	for i, c := range all {
+		if c.sent != 1000 {
+			t.Errorf("source %d sent %d", i, c.sent)
+		}
+	}
+}
+
+func TestConcurrentRepliesAllArriveWhole(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 500 {
+				reply(o, "0123456789")
+			}
+		})
+	}
+	if got := read(t, client, 8*500*10); got != strings.Repeat("0123456789", 8*500) {
+		t.Error("replies are torn")
+	}
+	group.Wait()
+}
+
+func TestIdleOutboxHasNoGoroutine(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	reply(o, "x")
+	read(t, client, 1)
+	o.writer.Wait() // returns only because the writer has gone
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.writing {
+		t.Error("the writer is still there")
+	}
+}
+
+func TestFloodingReaderWaitsForItsPeer(t *testing.T) {
+	server, client := net.Pipe() // no buffer: nothing leaves until somebody reads
+	defer client.Close()
+	o := NewOutbox(server)
+	reply(o, "first")
+	chunk := strings.Repeat("x", replyLimit)
+	reply(o, chunk)
+	reply(o, chunk)
+	waited := make(chan struct{})
+	go func() {
+		o.WaitRoom()
+		close(waited)
+	}()
+	select {
+	case <-waited:
+		t.Fatal("did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	go func() { _, _ = io.Copy(io.Discard, client) }()
+	<-waited
+	o.Finish(time.Second)
+}
+
+func TestDeadPeerEndsTheOutbox(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	client.Close()
+	for {
+		b := o.Begin()
+		err := o.err
+		o.End(append(b, "more"...))
+		if err != nil {
+			break
+		}
+	}
+	o.WaitRoom()
+	o.Finish(time.Second)
+	if _, err := server.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection is still open")
+	}
+}
+
+func TestNoFillAfterFinish(t *testing.T) {
+	server, client := pair(t)
+	go func() { _, _ = io.Copy(io.Discard, client) }()
+	o := NewOutbox(server)
+	c := &counter{limit: 1 << 30}
+	c.Init(o, c)
+	c.Wake()
+	for c.calls.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	o.Finish(time.Second)
+	calls := c.calls.Load()
+	c.Wake()
+	reply(o, "goodbye")
+	o.Finish(time.Second)
+	if c.calls.Load() != calls {
+		t.Error("asked again after Finish")
+	}
+}
+
+func TestFinishGivesRepliesTimeAndNoMore(t *testing.T) {
+	server, client := net.Pipe()
+	defer client.Close()
+	o := NewOutbox(server)
+	reply(o, "nobody reads this")
+	done := make(chan struct{})
+	go func() {
+		o.Finish(10 * time.Millisecond)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("Finish waits for a peer that does not read")
+	}
+}
+
+func TestHeartBeatsOnlyIntoSilence(t *testing.T) {
+	server, client := pair(t)
+	o := NewOutbox(server)
+	h := NewHeart(o, 20*time.Millisecond, 0, func() { reply(o, "\n") }, nil)
+	defer h.Stop()
+	read(t, client, 3)
+}
+
+func TestSilentPeerIsNoticedOnce(t *testing.T) {
+	server, _ := pair(t)
+	dead := make(chan struct{}, 10)
+	h := NewHeart(NewOutbox(server), 0, 20*time.Millisecond, nil, func() { dead <- struct{}{} })
+	defer h.Stop()
+	select {
+	case <-dead:
+	case <-time.After(10 * time.Second):
+		t.Fatal("never noticed")
+	}
+	h.watch(time.Millisecond)
+	h.watch(time.Millisecond)
+	if len(dead) != 0 {
+		t.Error("told twice")
+	}
+}
+
+func TestLivingPeerIsLeftAlone(t *testing.T) {
+	server, _ := pair(t)
+	h := NewHeart(NewOutbox(server), 0, time.Hour, nil, func() { t.Error("declared dead") })
+	defer h.Stop()
+	for range 10 * looks {
+		h.Received()
+		h.watch(time.Hour)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	for _, c := range []struct {
+		w    Window
+		want int
+	}{{Window{}, unlimited}, {Window{Used: 1000}, unlimited}, {Window{Limit: 5}, 5}, {Window{5, 3}, 2}, {Window{5, 9}, 0}} {
+		if got := c.w.Room(); got != c.want {
+			t.Errorf("%+v has room for %d, want %d", c.w, got, c.want)
+		}
+	}
+}
+
+// echo serves a connection by copying it back.
+type echo struct{}
+
+func (echo) ServeConn(ctx context.Context, c net.Conn) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	_, err := io.Copy(c, c)
+	return err
+}
+
+func TestServeEndsWithItsConnections(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	var text bytes.Buffer
+	go func() {
+		ended <- Serve(ctx, ln, echo{}, Limits{Connections: 1}, slog.New(slog.NewTextHandler(&text, nil)))
+	}()
+	first, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := first.Write([]byte("hi")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, first, 2); got != "hi" {
+		t.Errorf("got %q", got)
+	}
+	second, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	_ = second.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := second.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("the connection over the limit: %v", err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Serve does not end")
+	}
+	if !strings.Contains(text.String(), "too many") {
+		t.Error("the refused connection is not in the log")
+	}
+}
