@@ -35,6 +35,24 @@ func (m *Message) EncodedSize() int {
 	return 18 + 4*binary.MaxVarintLen32 + len(m.Exchange) + len(m.Key) + len(m.Head) + len(m.Body)
 }
 
+// Peek returns what a queue must know of an encoded message before anybody reads it: its deadline, its priority and the
+// bytes of its body. It does not look into the head.
+func Peek(src []byte) (expires int64, priority uint8, body int, err error) {
+	if len(src) < 18 {
+		return 0, 0, 0, ErrFormat
+	}
+	at := 18
+	for range 4 {
+		n, used := binary.Uvarint(src[at:])
+		if used <= 0 || n > uint64(len(src)-at-used) {
+			return 0, 0, 0, ErrFormat
+		}
+		body = int(n)
+		at += used + body
+	}
+	return int64(binary.BigEndian.Uint64(src[10:])), src[1], body, nil
+}
+
 // Decode reads a message from the start of src and returns how many bytes it took. Body and Head alias src, which
 // must not change while the message lives.
 func (m *Message) Decode(src []byte) (int, error) {

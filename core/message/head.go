@@ -32,8 +32,13 @@ const (
 	ReplyOriginal   Property = 19 // text: the reply address before the first protocol change (x-reply-to-topic)
 
 	// What an adapter needs to give a message back to its own protocol byte for byte; nobody else reads it.
+	PrivateAMQP  Property = 0x40
 	PrivateMQTT  Property = 0x60
 	PrivateSTOMP Property = 0x61
+
+	// OriginalTable is the header table as an AMQP client published it, where the gateway has read more from it than
+	// headers. Whoever changes the headers of a message takes it away.
+	OriginalTable Property = 0x41
 
 	headersTag Property = 0x7f // the rest of the block is the header list
 )

@@ -41,36 +41,27 @@ func (h Headers) Get(name string) (Value, bool) {
 }
 
 // Validate checks a list that comes from outside: every length fits, every type is known, nesting is bounded.
-func (h Headers) Validate() error { return h.validate(0) }
+func (h Headers) Validate() error { return h.validate(0, true) }
 
-func (h Headers) validate(depth int) error {
+// ValidateTable checks the content of a field table that a protocol delivered: as Validate, and our own long names
+// are refused, also in nested tables, because no protocol has them.
+func (h Headers) ValidateTable() error { return h.validate(0, false) }
+
+func (h Headers) validate(depth int, longNames bool) error {
 	if depth > maxDepth {
 		return ErrFormat
 	}
 	for len(h) > 0 {
-		_, v, n, ok := h.field()
-		if !ok {
+		name, v, n, ok := h.field()
+		if !ok || !longNames && len(name) > math.MaxUint8 {
 			return ErrFormat
 		}
-		if err := v.validate(depth); err != nil {
+		if err := v.validate(depth, longNames); err != nil {
 			return err
 		}
 		h = h[n:]
 	}
 	return nil
-}
-
-// ValidateTable checks the content of a field table that a protocol delivered: as Validate, and our own long names
-// are refused because no protocol has them.
-func (h Headers) ValidateTable() error {
-	for rest := h; len(rest) > 0; {
-		name, _, n, ok := rest.field()
-		if !ok || len(name) > math.MaxUint8 {
-			return ErrFormat
-		}
-		rest = rest[n:]
-	}
-	return h.Validate()
 }
 
 // field decodes the first field of h and returns how many bytes it takes.

@@ -90,6 +90,10 @@ func TestHeadersKeepOrderAndDuplicates(t *testing.T) {
 	if every().ValidateTable() == nil {
 		t.Error("a long name passes as a field table")
 	}
+	nested := AppendTableField(Headers(nil), "t", AppendStringField(Headers(nil), strings.Repeat("n", 300), ""))
+	if nested.ValidateTable() == nil || nested.Validate() != nil {
+		t.Error("a long name in a nested table passes as a field table")
+	}
 }
 
 func TestTextAndTypesBringEveryValueBack(t *testing.T) {
@@ -149,6 +153,9 @@ func TestMessageSurvivesItsEncoding(t *testing.T) {
 		if back.Exchange != m.Exchange || back.Key != m.Key || !bytes.Equal(back.Head, m.Head) || !bytes.Equal(back.Body, m.Body) ||
 			back.Time != m.Time || back.Expires != m.Expires || back.Priority != m.Priority || back.Guarantee != m.Guarantee || back.Retain != m.Retain {
 			t.Errorf("%+v came back as %+v", m, back)
+		}
+		if expires, priority, body, err := Peek(encoded); expires != m.Expires || priority != m.Priority || body != len(m.Body) || err != nil {
+			t.Errorf("Peek: %d, %d, %d, %v", expires, priority, body, err)
 		}
 		for cut := range min(len(encoded), 200) {
 			if _, err := new(Message).Decode(encoded[:cut]); err == nil && cut < len(encoded) {

@@ -245,7 +245,7 @@ func (h Headers) WithTypes(hint string) Headers {
 	typed := make(Headers, 0, len(h))
 	for name, v := range h.All() {
 		if text, ok := v.String(); ok && types[name] != 0 {
-			if restored, ok := ParseText(types[name], text); ok {
+			if restored, ok := ParseText(types[name], text); ok && restored.validate(0, false) == nil {
 				v = restored
 			}
 		}

@@ -176,20 +176,20 @@ func valueLen(t byte, src []byte) (int, bool) {
 }
 
 // validate checks a value whose length is already known to fit.
-func (v Value) validate(depth int) error {
+func (v Value) validate(depth int, longNames bool) error {
 	if depth > maxDepth {
 		return ErrFormat
 	}
 	switch v.Type {
 	case TypeTable:
-		return Headers(v.content()).validate(depth + 1)
+		return Headers(v.content()).validate(depth+1, longNames)
 	case TypeArray:
 		for rest := v.content(); len(rest) > 0; {
 			n, ok := valueLen(rest[0], rest[1:])
 			if !ok {
 				return ErrFormat
 			}
-			if err := (Value{rest[0], rest[1 : 1+n]}).validate(depth + 1); err != nil {
+			if err := (Value{rest[0], rest[1 : 1+n]}).validate(depth+1, longNames); err != nil {
 				return err
 			}
 			rest = rest[1+n:]

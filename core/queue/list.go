@@ -23,7 +23,7 @@ type entryFlags uint8
 
 const (
 	gone   entryFlags = 1 << iota // left the list
-	urgent                        // time to live 0: exempt from expiry for the Take that follows its Put
+	urgent                        // time to live 0, and somebody was hungry: see Local.expired
 )
 
 // list keeps entries by order. They leave from anywhere: an entry that leaves is marked gone, and its chunk goes when
@@ -120,7 +120,7 @@ func (l *list) insert(e entry) {
 		c = l.split(c, e.order)
 	}
 	at := c.from
-	for c.entries[at].order < e.order {
+	for at < c.to && c.entries[at].order < e.order {
 		at++
 	}
 	if c.to < chunkLen {

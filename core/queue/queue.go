@@ -80,6 +80,7 @@ type Local struct {
 	mu        sync.Mutex
 	ready     list
 	order     uint64 // of the entry put last
+	passed    uint64 // order at the end of the last Take: what is urgent up to here has had its chance
 	unacked   int
 	subs      []*Subscription // consumers, polls not among them
 	waiting   []*Subscription // consumers to be woken, longest waiting first
@@ -135,8 +136,8 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 		s.waker.Wake()
 	}
 	if len(dropped) > 0 {
-		_, err := q.leave(dropped, LengthLimit)
-		return err
+		// What cannot leave is back in its place, and the next Put tries again. The new message is here in any case.
+		_, _ = q.leave(dropped, LengthLimit)
 	}
 	return nil
 }
@@ -275,6 +276,20 @@ func (q *Local) Stats() Stats {
 	s := q.stats
 	s.Ready, s.Bytes, s.Unacked, s.Consumers = q.ready.len, q.ready.bytes, q.unacked, len(q.subs)
 	return s
+}
+
+// TakeBack undoes a dead letter that could not be handed over: the messages return to their places.
+func (q *Local) TakeBack(ds []Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	q.stats.DeadLettered -= uint64(len(ds))
+	q.unacked += len(ds)
+	for i := len(ds) - 1; i >= 0; i-- {
+		q.putBack(&ds[i])
+	}
 }
 
 // leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.

@@ -554,3 +554,72 @@ func TestPutTakeSettleAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations per 64 messages", n)
 	}
 }
+
+func TestRequeueBehindTheLastOfAFullChunk(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	var want []string
+	for i := range 64 {
+		want = append(want, fmt.Sprint(i))
+	}
+	put(t, q, log, want...)
+	middle, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true, Match: func(m *message.Message) bool {
+		var n int
+		_, _ = fmt.Sscan(string(m.Body), &n)
+		return n >= 16 && n < 32
+	}})
+	ds := take(t, middle, 16)
+	for i := range ds {
+		settle(t, middle, ds[i:i+1], queue.Release)
+	}
+	all, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
+	expect(t, take(t, all, 100), want...)
+}
+
+func TestTimeToLiveZeroHasOneChance(t *testing.T) {
+	q := queue.New("q", 0, nil, queue.Options{})
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	now := time.Now().UnixMilli()
+	for range 4 {
+		if err := q.Put(&message.Message{Body: []byte("now"), Time: now, Expires: now}, queue.Pos{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, take(t, s, 1), "now")
+	expect(t, take(t, s, 10))
+	if got := q.Stats(); got.Expired != 3 || got.Ready != 0 {
+		t.Errorf("stats %+v", got)
+	}
+}
+
+func TestManyExpiredAreLeftInPortions(t *testing.T) {
+	log := queuetest.NewLog()
+	largest := 0
+	q := queue.New("q", 1, log, queue.Options{DeadLetter: func(ds []queue.Delivery, _ queue.Reason) error {
+		largest = max(largest, len(ds))
+		return nil
+	}})
+	past := time.Now().UnixMilli() - 1
+	for range 1000 {
+		m := durable("old")
+		m.Expires = past
+		at, _, _ := log.Append(m, []uint32{1})
+		if err := q.Put(m, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, q, log, "fresh")
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, s, 10), "fresh")
+	if got := q.Stats(); got.Expired != 1000 || largest > 100 {
+		t.Errorf("stats %+v, %d at once", got, largest)
+	}
+}
+
+func TestDropThatFailsKeepsBoth(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	put(t, q, log, "a", "b") // put fails the test on an error: a message that is in the queue was not refused
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	expect(t, take(t, s, 10), "a", "b")
+}

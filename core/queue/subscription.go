@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 
 	"tridge/core/confirm"
@@ -109,28 +110,43 @@ func (s *Subscription) Queue() *Local { return s.queue }
 // takes again. ErrClosed means that the queue or the subscription is gone; any other error that a message could not
 // be read, and none was taken.
 func (s *Subscription) Take(dst []Delivery) (int, error) {
+	for {
+		n, again, err := s.take(dst)
+		if n > 0 || !again || err != nil {
+			return n, err
+		}
+	}
+}
+
+// Bounds of what one pass of Take takes out because it has expired: dead letters are read into memory.
+const (
+	expiredAtOnce = 64
+	expiredBytes  = 1 << 20
+)
+
+// take is one pass of Take; again means that expired messages were all it found, and that there may be more behind.
+func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 	q := s.queue
 	q.mu.Lock()
 	if q.closed || s.closed {
 		q.mu.Unlock()
-		return 0, ErrClosed
+		return 0, false, ErrClosed
 	}
 	s.unwait()
 	s.hungry = len(dst) > 0
-	n, expired := 0, []Delivery(nil)
+	var expired []Delivery
 	if s.hungry && !q.outranked(s) {
 		if s.match == nil {
 			n, expired = s.takeFront(dst)
-		} else {
-			var err error
-			if n, expired, err = s.takeMatching(dst); err != nil {
-				q.mu.Unlock()
-				return 0, err
-			}
+		} else if n, expired, err = s.takeMatching(dst); err != nil {
+			q.mu.Unlock()
+			_, back := s.Settle(append(expired, dst[:n]...), Release)
+			return 0, false, errors.Join(err, back)
 		}
-		q.unfreshen()
+		q.passed = q.order
 	}
-	if n == 0 && s.hungry && !s.poll {
+	again = n == 0 && len(expired) > 0
+	if n == 0 && s.hungry && !s.poll && !again {
 		q.wait(s)
 	}
 	var wake *Subscription
@@ -150,16 +166,16 @@ func (s *Subscription) Take(dst []Delivery) (int, error) {
 	}
 	if len(expired) > 0 {
 		if _, err := q.leave(expired, Expired); err != nil && n == 0 {
-			return 0, err
+			return 0, false, err
 		}
 	}
 	if err := q.load(dst[:n]); err != nil {
 		if _, back := s.Settle(dst[:n], Release); back != nil {
 			err = fmt.Errorf("%w; then: %w", err, back)
 		}
-		return 0, err
+		return 0, false, err
 	}
-	return n, nil
+	return n, again, nil
 }
 
 // takeFront takes from the front, at most a fair share. mu is held.
@@ -169,17 +185,18 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
 	if hungry := q.hungryPeers(s); hungry > 1 {
 		share = min(share, (q.ready.len+hungry-1)/hungry)
 	}
-	clock := int64(0)
-	for n < share {
+	clock, bytes := int64(0), 0
+	for n < share && len(expired) < expiredAtOnce && bytes < expiredBytes {
 		p, ok := q.ready.front()
 		if !ok {
 			break
 		}
-		if e := p.entry(); e.expires != 0 && e.flags&urgent == 0 {
+		if e := p.entry(); e.expires != 0 {
 			if clock == 0 {
 				clock = now()
 			}
-			if e.expires <= clock {
+			if q.expired(e, clock) {
+				bytes += int(e.size)
 				expired = append(expired, q.takeOut(p))
 				continue
 			}
@@ -190,12 +207,13 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
 	return n, expired
 }
 
-// takeMatching walks on from the entry tested last. A message that is not in memory is read with the lock released,
-// so another consumer may take it meanwhile. mu is held on entry and return.
+// takeMatching walks on from the entry tested last. A message that is not in memory is read with the lock released:
+// another consumer may take it meanwhile, or the subscription end. With an error come the tokens taken so far, which
+// the caller gives back. mu is held on entry and return.
 func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, err error) {
 	q := s.queue
 	clock := now()
-	for n < len(dst) {
+	for n < len(dst) && len(expired) < expiredAtOnce {
 		p, ok := q.ready.after(s.tested, s.hint)
 		if !ok {
 			break
@@ -206,21 +224,27 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			q.mu.Unlock()
 			m, err := q.log.Read(at)
 			q.mu.Lock()
-			if err != nil {
-				for i := n - 1; i >= 0; i-- {
-					q.putBack(&dst[i])
-				}
-				return 0, expired, fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
-			}
-			if p, ok = q.ready.after(order-1, nil); !ok || p.entry().order != order {
+			p, ok = q.ready.after(order-1, nil)
+			present := ok && p.entry().order == order
+			switch {
+			case q.closed || s.closed:
+				err = ErrClosed
+			case err != nil && present:
+				err = fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
+			case !present:
 				continue
+			default:
+				p.entry().message = m
+				err = nil
+			}
+			if err != nil {
+				return n, expired, err
 			}
 			e = p.entry()
-			e.message = m
 		}
 		s.tested, s.hint = e.order, p.c
 		switch {
-		case e.expires != 0 && e.flags&urgent == 0 && e.expires <= clock:
+		case q.expired(e, clock):
 			expired = append(expired, q.takeOut(p))
 		case s.match(e.message):
 			dst[n] = q.takeOut(p)

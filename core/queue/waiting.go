@@ -106,10 +106,8 @@ func (q *Local) hungry() int {
 	return n
 }
 
-// unfreshen ends the exemption of a message with time to live 0 once a Take has passed it by: the next one finds it
-// expired.
-func (q *Local) unfreshen() {
-	if p, ok := q.ready.front(); ok {
-		p.entry().flags &^= urgent
-	}
+// expired reports whether e must not be delivered any more. A message with time to live 0 is exempt for the first Take
+// after its Put.
+func (q *Local) expired(e *entry, clock int64) bool {
+	return e.expires != 0 && e.expires <= clock && !(e.flags&urgent != 0 && e.order > q.passed)
 }

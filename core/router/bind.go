@@ -21,16 +21,17 @@ func (r *Router) Bind(b Binding, origin uint64) (confirm.Receipt, error) {
 	}
 	identity := r.identity(&b)
 	if old := n.source.bindings[identity]; old != nil {
-		if b.Owner != File || old.spec.Owner != Client {
-			return confirm.Receipt{}, nil
+		if b.Owner == File && old.spec.Owner == Client {
+			old.spec.Owner = File
+			old.declared, err = r.write(&queue.Tx{Rows: r.bindingRows(old)})
 		}
-		old.spec.Owner = File
-		return r.write(&queue.Tx{Rows: r.bindingRows(old)})
+		return old.declared, err // it may be another's binding that is not safe yet
 	}
 	receipt, err := r.write(&queue.Tx{Rows: r.bindingRows(n)})
 	if err != nil {
 		return receipt, err
 	}
+	n.declared = receipt
 	r.link(identity, n)
 	return receipt, nil
 }

@@ -49,14 +49,34 @@ func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Rea
 	return nil
 }
 
-// bury writes the end of the old entries and the new messages as one record and puts the new ones on their queues.
+// buryBytes bounds the messages that are handed over in one record.
+const buryBytes = 4 << 20
+
+// bury hands messages over, as many in one record as are not too large for it.
 func (r *Router) bury(w deadLetter) {
+	for len(w.ds) > 0 {
+		n, size := 1, w.ds[0].Message.Size()
+		for n < len(w.ds) && size < buryBytes {
+			size += w.ds[n].Message.Size()
+			n++
+		}
+		if err := r.handOver(w, w.ds[:n]); err != nil {
+			r.slog.Error("dead letters not handed over: they stay where they were", "vhost", r.name, "queue", w.from.spec.Name, "err", err)
+			w.from.queue.TakeBack(w.ds)
+			return
+		}
+		w.ds = w.ds[n:]
+	}
+}
+
+// handOver writes the end of the old entries and the new messages as one record and puts the new ones on their queues.
+func (r *Router) handOver(w deadLetter, ds []queue.Delivery) error {
 	p := r.dead.publisher
 	defer p.tx.Reset()
 	var moves []move
 	ended := queue.Refs{Queue: w.from.queue.ID()}
-	for i := range w.ds {
-		d := &w.ds[i]
+	for i := range ds {
+		d := &ds[i]
 		if d.Pos().Seq != 0 {
 			ended.Pos = append(ended.Pos, d.Pos())
 		}
@@ -68,27 +88,7 @@ func (r *Router) bury(w deadLetter) {
 			continue
 		}
 		for n := range route.branches {
-			b := &route.branches[n]
-			queues, ids := b.queues, b.ids
-			if cycles(m, w.why) {
-				queues, ids = acyclic(m, queues)
-				r.counters.DeadLetterCycles.Add(uint64(len(b.queues) - len(queues)))
-			}
-			if len(queues) == 0 {
-				continue
-			}
-			named := m
-			if n > 0 {
-				renamed := *m
-				renamed.Exchange, renamed.Key = b.exchange, b.key
-				named = &renamed
-			}
-			to := move{message: named, queues: queues, record: -1}
-			if m.Durable() && len(ids) > 0 {
-				to.record = len(p.tx.Publishes)
-				p.tx.Publishes = append(p.tx.Publishes, queue.Publish{Message: named, Queues: ids})
-			}
-			moves = append(moves, to)
+			moves = r.plan(moves, m, &route.branches[n], n > 0)
 		}
 	}
 	if len(ended.Pos) > 0 {
@@ -98,9 +98,7 @@ func (r *Router) bury(w deadLetter) {
 	if len(p.tx.Acks) > 0 || len(p.tx.Publishes) > 0 {
 		var err error
 		if p.pos, _, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
-			// The log has failed, which ends the process: the old entries are still in it.
-			r.slog.Error("dead letters not written", "vhost", r.name, "queue", w.from.spec.Name, "err", err)
-			return
+			return err
 		}
 	}
 	for _, to := range moves {
@@ -110,6 +108,28 @@ func (r *Router) bury(w deadLetter) {
 		}
 		p.put(to.message, at, to.queues)
 	}
+	return nil
+}
+
+// plan adds one dead letter under one name to the transaction and to moves.
+func (r *Router) plan(moves []move, m *message.Message, b *branch, renamed bool) []move {
+	queues, ids := acyclic(m, b.queues)
+	r.counters.DeadLetterCycles.Add(uint64(len(b.queues) - len(queues)))
+	if len(queues) == 0 {
+		return moves
+	}
+	if renamed {
+		named := *m
+		named.Exchange, named.Key = b.exchange, b.key
+		m = &named
+	}
+	to := move{message: m, queues: queues, record: -1}
+	if m.Durable() && len(ids) > 0 {
+		tx := &r.dead.publisher.tx
+		to.record = len(tx.Publishes)
+		tx.Publishes = append(tx.Publishes, queue.Publish{Message: m, Queues: ids})
+	}
+	return append(moves, to)
 }
 
 // move is a dead letter and where it goes.
@@ -138,7 +158,7 @@ func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Messag
 	dead.Retain = false
 	var head message.Head
 	for p, v := range m.Head.All() {
-		if p != message.Expiration {
+		if p != message.Expiration && p != message.OriginalTable {
 			head = message.AppendBytes(head, p, v)
 		}
 	}
@@ -216,30 +236,13 @@ func readDeath(event message.Value) (d death) {
 	return d
 }
 
-// cycles reports whether m may be going round without any consumer's doing: then it must not come back to a queue it
-// has been in.
-func cycles(m *message.Message, why queue.Reason) bool {
-	if why == queue.Rejected {
-		return false
-	}
-	history, _ := m.Head.Header(headerDeath)
-	for event := range history.Array() {
-		if strings.EqualFold(readDeath(event).reason, queue.Rejected.String()) {
-			return false
-		}
-	}
-	return true
-}
-
-// acyclic is the queues m has not been in, and what the log calls them.
+// acyclic is the queues that m may go to, and what the log calls them. One that it comes back to without any
+// consumer's doing is left out: m would go round for ever. The history says so when, from its newest event back to the
+// last one of that queue, none is a rejection.
 func acyclic(m *message.Message, queues []*queue.Local) (rest []*queue.Local, ids []uint32) {
 	history, _ := m.Head.Header(headerDeath)
 	for _, q := range queues {
-		been := false
-		for event := range history.Array() {
-			been = been || readDeath(event).queue == q.Name()
-		}
-		if been {
+		if comesBack(history, q.Name()) {
 			continue
 		}
 		rest = append(rest, q)
@@ -248,4 +251,16 @@ func acyclic(m *message.Message, queues []*queue.Local) (rest []*queue.Local, id
 		}
 	}
 	return rest, ids
+}
+
+func comesBack(history message.Value, name string) bool {
+	for event := range history.Array() {
+		switch d := readDeath(event); {
+		case strings.EqualFold(d.reason, queue.Rejected.String()):
+			return false
+		case d.queue == name:
+			return true
+		}
+	}
+	return false
 }

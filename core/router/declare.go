@@ -19,16 +19,18 @@ func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
 		if err := r.compareExchange(&x.spec, &s); err != nil {
 			return confirm.Receipt{}, err
 		}
-		if s.Owner != File || x.spec.Owner != Client {
-			return confirm.Receipt{}, nil
+		if s.Owner == File && x.spec.Owner == Client {
+			x.spec.Owner = File // the file takes over what a client had declared alike
+			var err error
+			x.declared, err = r.write(&queue.Tx{Rows: r.exchangeRows(&x.spec)})
+			return x.declared, err
 		}
-		x.spec.Owner = File // the file takes over what a client had declared alike
-		return r.write(&queue.Tx{Rows: r.exchangeRows(&x.spec)})
+		return x.declared, nil // another's declaration that may not be safe yet
 	}
 	if reserved(s.Name) {
 		return confirm.Receipt{}, r.exchangeError(ErrReserved, s.Name)
 	}
-	if !utf8.ValidString(s.Name) {
+	if !utf8.ValidString(s.Name) || !utf8.ValidString(s.Alternate) {
 		return confirm.Receipt{}, r.exchangeError(ErrInvalidName, s.Name)
 	}
 	receipt, err := r.write(&queue.Tx{Rows: r.exchangeRows(&s)})
@@ -36,6 +38,7 @@ func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
 		return receipt, err
 	}
 	x := newExchange(s)
+	x.declared = receipt
 	r.exchanges[s.Name] = x
 	r.changed(x)
 	return receipt, nil
@@ -104,14 +107,13 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 		if err != nil {
 			return nil, confirm.Receipt{}, err
 		}
-		if s.Owner != File || e.spec.Owner != Client {
-			return e.queue, confirm.Receipt{}, nil
+		if s.Owner == File && e.spec.Owner == Client {
+			e.spec.Owner = File // the file takes over what a client had declared alike
+			e.declared, err = r.write(&queue.Tx{Rows: r.queueRows(&e.spec, e.queue.ID())})
 		}
-		e.spec.Owner = File // the file takes over what a client had declared alike
-		receipt, err := r.write(&queue.Tx{Rows: r.queueRows(&e.spec, e.queue.ID())})
-		return e.queue, receipt, err
+		return e.queue, e.declared, err // it may be another's declaration that is not safe yet
 	}
-	if !utf8.ValidString(s.Name) {
+	if !utf8.ValidString(s.Name) || !utf8.ValidString(s.DeadLetterExchange) {
 		return nil, confirm.Receipt{}, r.queueError(ErrInvalidName, s.Name)
 	}
 	id, tx := uint32(0), queue.Tx{}
@@ -123,7 +125,9 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 	if err != nil {
 		return nil, receipt, err
 	}
-	return r.addQueue(s, id).queue, receipt, nil
+	e := r.addQueue(s, id)
+	e.declared = receipt
+	return e.queue, receipt, nil
 }
 
 // addQueue makes the queue and tells cached routes. mu is held.

@@ -3,6 +3,7 @@ package router
 import (
 	"sync/atomic"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 )
 
@@ -14,6 +15,7 @@ type exchange struct {
 
 	// guarded by router.mu
 	spec     ExchangeSpec
+	declared confirm.Receipt       // safe when the declaration is
 	bindings map[string]*binding   // by identity
 	exact    map[string][]*binding // direct and topic: bindings without wildcards, by key
 	patterns pattern               // topic: bindings with wildcards
@@ -25,6 +27,7 @@ type exchange struct {
 type binding struct {
 	spec     Binding
 	source   *exchange
+	declared confirm.Receipt // safe when the binding is
 	queue    *queueEntry
 	exchange *exchange
 	any      bool // headers: one match is enough

@@ -1,6 +1,9 @@
 package router
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // pattern is a trie over the words of binding keys: * stands for one word, # for zero or more. Keys without wildcards
 // are not in it. The empty key has no words, as in RabbitMQ.
@@ -8,6 +11,7 @@ type pattern struct {
 	words    map[string]*pattern
 	star     *pattern
 	hash     *pattern
+	loop     bool // reached by #: any word leads back here
 	bindings []*binding
 }
 
@@ -41,7 +45,7 @@ func (p *pattern) child(word string) *pattern {
 		return p.star
 	case "#":
 		if p.hash == nil {
-			p.hash = &pattern{}
+			p.hash = &pattern{loop: true}
 		}
 		return p.hash
 	}
@@ -93,36 +97,73 @@ func (p *pattern) isEmpty() bool {
 	return len(p.bindings) == 0 && len(p.words) == 0 && p.star == nil && p.hash == nil
 }
 
-// match calls found for every binding whose pattern matches key; one binding may be found more than once ("#.#").
+// match calls found once for every binding whose pattern matches key.
 func (p *pattern) match(key string, found func(*binding)) {
 	dollar := strings.HasPrefix(key, "$")
-	p.walk(key, key != "", func(b *binding) {
-		if !dollar || !b.spec.NoDollar {
-			found(b)
+	var now, next states
+	now.add(p)
+	for rest, more := key, key != ""; more; {
+		var word string
+		word, rest, more = strings.Cut(rest, ".")
+		next.reset()
+		for _, n := range now.list {
+			if n.loop {
+				next.add(n)
+			}
+			if n.star != nil {
+				next.add(n.star)
+			}
+			if child := n.words[word]; child != nil {
+				next.add(child)
+			}
 		}
-	})
+		now, next = next, now
+	}
+	for _, n := range now.list {
+		for _, b := range n.bindings {
+			if !dollar || !b.spec.NoDollar {
+				found(b)
+			}
+		}
+	}
 }
 
-// walk matches the words of key from p on; more is false when none are left.
-func (p *pattern) walk(key string, more bool, found func(*binding)) {
-	if p.hash != nil {
-		p.hash.walk(key, more, found) // # takes no word
-		for rest, left := key, more; left; {
-			_, rest, left = strings.Cut(rest, ".")
-			p.hash.walk(rest, left, found)
+// states is where in the trie the words read so far can have led. Keeping them as a set bounds a match by words times
+// nodes, whatever patterns hostile clients have bound: following each # to its end would be exponential in them.
+type states struct {
+	list []*pattern
+	many map[*pattern]struct{} // once the list is long
+}
+
+// few is the number of states among which a duplicate is searched for and not looked up.
+const few = 16
+
+func (s *states) reset() {
+	s.list = s.list[:0]
+	clear(s.many)
+}
+
+// add enters n, and what # leads to from it without taking a word.
+func (s *states) add(n *pattern) {
+	for ; n != nil; n = n.hash {
+		if len(s.list) < few {
+			if slices.Contains(s.list, n) {
+				return
+			}
+		} else {
+			if s.many == nil {
+				s.many = map[*pattern]struct{}{}
+			}
+			if len(s.list) == few {
+				for _, other := range s.list {
+					s.many[other] = struct{}{}
+				}
+			}
+			if _, twice := s.many[n]; twice {
+				return
+			}
+			s.many[n] = struct{}{}
 		}
-	}
-	if !more {
-		for _, b := range p.bindings {
-			found(b)
-		}
-		return
-	}
-	word, rest, left := strings.Cut(key, ".")
-	if next := p.words[word]; next != nil {
-		next.walk(rest, left, found)
-	}
-	if p.star != nil {
-		p.star.walk(rest, left, found)
+		s.list = append(s.list, n)
 	}
 }

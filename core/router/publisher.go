@@ -17,8 +17,12 @@ const (
 	Refused                  // a queue that wanted it is at its limit
 )
 
-// routeCacheSize bounds a publisher's cache; when it is full it starts over.
-const routeCacheSize = 1024
+// A publisher's cache holds that many routes, and none of a longer key: topics of 64 KiB must not fill the memory. When
+// it is full it starts over.
+const (
+	routeCacheSize = 1024
+	routeCacheKey  = 256
+)
 
 // Publisher is one session's way in: it owns the route cache and scratch space. One goroutine at a time.
 type Publisher struct {
@@ -174,13 +178,14 @@ func (p *Publisher) route(m *message.Message) (*route, error) {
 		if r, err = p.router.resolve(m); err != nil {
 			return nil, err
 		}
-		if r.perMessage {
+		if r.perMessage || len(m.Key) > routeCacheKey {
 			return r, nil
 		}
 		if len(p.cache) >= routeCacheSize {
 			clear(p.cache)
 		}
-		r.at = address{strings.Clone(m.Exchange), strings.Clone(m.Key)}
+		r.at = address{r.source.spec.Name, strings.Clone(m.Key)}
+		r.branches[0].address = r.at
 		p.cache[r.at] = r
 	}
 	p.last = r

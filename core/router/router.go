@@ -72,6 +72,7 @@ func (r *Router) Counters() *Counters { return &r.counters }
 type queueEntry struct {
 	spec     QueueSpec
 	queue    *queue.Local
+	declared confirm.Receipt // safe when the declaration is
 	incoming map[*binding]struct{}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
@@ -575,5 +576,79 @@ func TestConfirmWaitsForSync(t *testing.T) {
 	h.log.Sync()
 	if !safe {
 		t.Fatal("not told")
+	}
+}
+
+// TestHostilePatternsDoNotStallTheHost would take hours if a match followed every # to its end.
+func TestHostilePatternsDoNotStallTheHost(t *testing.T) {
+	h := newHouse(t)
+	for i, pattern := range []string{strings.Repeat("#.", 120) + "z", strings.Repeat("#.a.", 60) + "z", strings.Repeat("*.#.", 60) + "z"} {
+		name := fmt.Sprint("q", i)
+		h.queue(router.QueueSpec{Name: name})
+		h.bind(router.Binding{Source: router.TopicExchange, Destination: name, Key: pattern})
+	}
+	key := strings.Repeat("a.", 200)
+	if got := h.publish(text(router.TopicExchange, key+"a", "m")); got != router.Unroutable {
+		t.Errorf("result %v", got)
+	}
+	if got := h.publish(text(router.TopicExchange, key+"z", "m")); got != router.Routed {
+		t.Errorf("result %v", got)
+	}
+	for i := range 3 {
+		if n := len(h.drain(fmt.Sprint("q", i))); n != 1 {
+			t.Errorf("q%d got %d messages", i, n)
+		}
+	}
+}
+
+func TestSecondDeclarationWaitsForTheFirst(t *testing.T) {
+	h := newHouse(t)
+	h.log.Hold()
+	queueSpec, exchangeSpec := router.QueueSpec{Name: "q", Durable: true}, router.ExchangeSpec{Name: "x", Durable: true}
+	binding := router.Binding{Source: "x", Destination: "q"}
+	for round := range 2 {
+		_, declared, err := h.DeclareQueue(queueSpec, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchange, err := h.DeclareExchange(exchangeSpec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound, err := h.Bind(binding, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, receipt := range map[string]confirm.Receipt{"queue": declared, "exchange": exchange, "binding": bound} {
+			if receipt.By == nil {
+				t.Errorf("round %d: the %s is called safe before the log has synced", round, what)
+			}
+		}
+	}
+}
+
+func TestRejectedMessagesDoNotGoRoundForEver(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "self", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "self"})
+	for i := range 2 {
+		h.publish(text("", "self", fmt.Sprint(i)))
+		h.reject("self") // a rejection lets it come back once
+	}
+	h.publish(text("", "self", "2"))
+	if got := len(h.drain("self")); got != 1 {
+		t.Errorf("%d messages in a queue of one", got)
+	}
+}
+
+func TestDeadLettersThatCannotBeWrittenStay(t *testing.T) {
+	h := newHouse(t)
+	q := h.queue(router.QueueSpec{Name: "work", Durable: true, DeadLetter: true, DeadLetterKey: "dead"})
+	h.queue(router.QueueSpec{Name: "dead", Durable: true})
+	h.publish(text("", "work", "m"))
+	h.log.Fail(errors.New("too large"))
+	h.reject("work")
+	h.log.Fail(nil)
+	if got := h.drain("work"); len(got) != 1 || q.Stats().Unacked != 0 {
+		t.Errorf("in the queue: %q, stats %+v", got, q.Stats())
 	}
 }

@@ -16,7 +16,8 @@ type exchangeRow struct{ ExchangeSpec }
 
 type queueRow struct {
 	QueueSpec
-	ID uint32
+	ID               uint32
+	RawDeadLetterKey []byte // it need not be UTF-8
 }
 
 // bindingRow keeps the keys as bytes: they need not be UTF-8.
@@ -54,7 +55,7 @@ func (r *Router) queueRows(s *QueueSpec, id uint32) []queue.Row {
 	if id == 0 {
 		return nil
 	}
-	return []queue.Row{{Table: queue.TableTopology, Key: rowKey(r.name, "queue", s.Name), Value: rowValue(queueRow{*s, id})}}
+	return []queue.Row{{Table: queue.TableTopology, Key: rowKey(r.name, "queue", s.Name), Value: rowValue(queueRow{*s, id, []byte(s.DeadLetterKey)})}}
 }
 
 // bindingRows is what makes a binding durable: nothing when an end of it is not.
@@ -109,6 +110,7 @@ func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {
 		if err := json.Unmarshal(row.Value, &s); err != nil {
 			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
 		}
+		s.DeadLetterKey = string(s.RawDeadLetterKey)
 		queues[s.ID] = r.addQueue(s.QueueSpec, s.ID).queue
 	}
 	for _, row := range byKind["binding"] {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ type Heart struct {
 	beat func()
 	dead func()
 
+	reading  atomic.Bool // the reader waits for the peer
 	received atomic.Bool // something arrived since the last look
 
 	// guarded by mu
@@ -24,8 +26,8 @@ type Heart struct {
 	stopped bool
 }
 
-// looks is how often per silence period the watcher looks: a dead peer is noticed at most a quarter late.
-const looks = 4
+// looks is how often per silence period the watcher looks: a dead peer is noticed at most a tenth late.
+const looks = 10
 
 // NewHeart starts beating. beat is called whenever nothing was written for send; dead is called once when nothing
 // arrived for silence. Either is off at 0. Both run on their own goroutine and may use the outbox.
@@ -42,12 +44,31 @@ func NewHeart(out *Outbox, send, silence time.Duration, beat, dead func()) *Hear
 	return h
 }
 
-// Received tells that bytes arrived. It is called once per read, not per message.
-func (h *Heart) Received() {
-	if !h.received.Load() {
+// Read reads from source on behalf of the connection's reader and keeps account of the peer's silence. While the
+// reader is not in here it is busy with what the peer has sent, or held back by a full disk or memory: that is not
+// the peer's silence. A nil heart just reads.
+func (h *Heart) Read(source io.Reader, b []byte) (int, error) {
+	if h == nil {
+		return source.Read(b)
+	}
+	h.reading.Store(true)
+	n, err := source.Read(b)
+	h.reading.Store(false)
+	if n > 0 {
 		h.received.Store(true)
 	}
+	return n, err
 }
+
+// Reader returns an io.Reader over Read.
+func (h *Heart) Reader(source io.Reader) io.Reader { return &heartReader{h, source} }
+
+type heartReader struct {
+	heart  *Heart
+	source io.Reader
+}
+
+func (r *heartReader) Read(b []byte) (int, error) { return r.heart.Read(r.source, b) }
 
 // Stop ends the heart. A beat already under way may still be sent.
 func (h *Heart) Stop() {
@@ -78,7 +99,7 @@ func (h *Heart) send(every time.Duration) {
 
 func (h *Heart) watch(every time.Duration) {
 	h.mu.Lock()
-	if h.received.Swap(false) {
+	if h.received.Swap(false) || !h.reading.Load() {
 		h.silent = 0
 	} else {
 		h.silent++

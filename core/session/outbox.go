@@ -58,14 +58,13 @@ type Outbox struct {
 
 	// guarded by mu, which is also the one lock of the session that owns the outbox. Leaf: call nothing while held.
 	mu       sync.Mutex
-	room     sync.Cond // replies were taken, or the outbox ended
+	room     sync.Cond // replies were taken, or the writer ended
 	buf      []byte    // replies
 	ready    []*Source
 	writing  bool // the writer goroutine exists
 	finished bool // no source is asked any more
 	err      error
 	expiry   time.Duration
-	writer   sync.WaitGroup
 
 	// writer goroutine
 	out   []byte
@@ -118,16 +117,26 @@ func (o *Outbox) WaitRoom() {
 // Finish stops the sources, gives the replies at most d to reach the peer and waits for the writer. When it returns
 // no Fill runs or will run. Replies appended later are written by Finish's next call.
 func (o *Outbox) Finish(d time.Duration) {
+	o.Hurry(d)
 	o.mu.Lock()
-	o.finished, o.expiry = true, d
+	defer o.mu.Unlock()
+	o.finished = true
 	for _, s := range o.ready {
 		s.queued = false
 	}
 	o.ready = nil
-	o.mu.Unlock()
-	// A write under way was given the ordinary time: shorten it.
-	_ = o.conn.SetWriteDeadline(time.Now().Add(d))
-	o.writer.Wait()
+	for o.writing { // also a writer that a confirm has just started anew
+		o.room.Wait()
+	}
+}
+
+// Hurry gives every write from now on, the one under way among them, at most d: the connection is about to end, and
+// nobody shall wait longer for a peer that does not read.
+func (o *Outbox) Hurry(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.expiry = d
+	_ = o.conn.SetWriteDeadline(time.Now().Add(d)) // fails on a closed connection only, whose writes end at once
 }
 
 // start runs the writer unless it runs already. mu is held.
@@ -136,7 +145,7 @@ func (o *Outbox) start() {
 		return
 	}
 	o.writing = true
-	o.writer.Go(o.write)
+	go o.write() // Finish waits for it
 }
 
 // write is the writer goroutine.
@@ -168,18 +177,20 @@ func (o *Outbox) write() {
 		o.room.Broadcast()
 		o.mu.Unlock()
 
-		more = o.fillRound()
-		if len(more) == 0 || len(o.out) >= flushAt {
-			if err := o.flush(); err != nil {
-				o.fail(err)
-				return
-			}
+		var err error
+		more, err = o.fillRound()
+		if err == nil && (len(more) == 0 || len(o.out) >= flushAt) {
+			err = o.flush()
+		}
+		if err != nil { // part of it may have left: nothing can follow
+			o.fail(err)
+			return
 		}
 	}
 }
 
 // fillRound asks every source of the round once and returns those that have more.
-func (o *Outbox) fillRound() (more []*Source) {
+func (o *Outbox) fillRound() (more []*Source, err error) {
 	keep := o.round[:0]
 	for _, s := range o.round {
 		out, again := s.fill.Fill(o.out)
@@ -188,13 +199,13 @@ func (o *Outbox) fillRound() (more []*Source) {
 			keep = append(keep, s)
 		}
 		if len(o.out) >= flushAt {
-			if o.flush() != nil {
-				break // the next flush reports it
+			if err := o.flush(); err != nil {
+				return nil, err
 			}
 		}
 	}
 	clear(o.round[len(keep):])
-	return keep
+	return keep, nil
 }
 
 // flush writes what is gathered.
@@ -202,10 +213,10 @@ func (o *Outbox) flush() error {
 	if len(o.out) == 0 {
 		return nil
 	}
-	o.mu.Lock()
-	expiry := o.expiry
+	o.mu.Lock() // a deadline that Hurry shortens must not be moved out again by one computed before
+	err := o.conn.SetWriteDeadline(time.Now().Add(o.expiry))
 	o.mu.Unlock()
-	if err := o.conn.SetWriteDeadline(time.Now().Add(expiry)); err != nil {
+	if err != nil {
 		return err
 	}
 	if _, err := o.conn.Write(o.out); err != nil {

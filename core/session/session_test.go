@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,11 +127,10 @@ func TestIdleOutboxHasNoGoroutine(t *testing.T) {
 	o := NewOutbox(server)
 	reply(o, "x")
 	read(t, client, 1)
-	o.writer.Wait() // returns only because the writer has gone
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.writing {
-		t.Error("the writer is still there")
+	for o.writing { // ends only because the writer has gone
+		o.room.Wait()
 	}
 }
 
@@ -226,6 +226,7 @@ func TestSilentPeerIsNoticedOnce(t *testing.T) {
 	dead := make(chan struct{}, 10)
 	h := NewHeart(NewOutbox(server), 0, 20*time.Millisecond, nil, func() { dead <- struct{}{} })
 	defer h.Stop()
+	go func() { _, _ = h.Read(server, make([]byte, 1)) }()
 	select {
 	case <-dead:
 	case <-time.After(10 * time.Second):
@@ -242,8 +243,14 @@ func TestLivingPeerIsLeftAlone(t *testing.T) {
 	server, _ := pair(t)
 	h := NewHeart(NewOutbox(server), 0, time.Hour, nil, func() { t.Error("declared dead") })
 	defer h.Stop()
+	one := h.Reader(strings.NewReader(strings.Repeat("x", 10*looks)))
 	for range 10 * looks {
-		h.Received()
+		if _, err := one.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		h.watch(time.Hour)
+	}
+	for range 10 * looks { // the reader is busy with what came: the peer may wait for us
 		h.watch(time.Hour)
 	}
 }
@@ -312,4 +319,62 @@ func TestServeEndsWithItsConnections(t *testing.T) {
 	if !strings.Contains(text.String(), "too many") {
 		t.Error("the refused connection is not in the log")
 	}
+}
+
+// halfWriter takes half of its first write and then reports a time-out, as a socket does whose peer stopped reading.
+type halfWriter struct {
+	net.Conn
+	mu     sync.Mutex
+	writes int
+	closed chan struct{}
+}
+
+func (h *halfWriter) SetWriteDeadline(time.Time) error { return nil }
+
+func (h *halfWriter) Close() error {
+	close(h.closed)
+	return nil
+}
+
+func (h *halfWriter) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.writes++
+	if h.writes == 1 {
+		return len(b) / 2, os.ErrDeadlineExceeded
+	}
+	return len(b), nil
+}
+
+func TestNothingFollowsAPartialWrite(t *testing.T) {
+	for _, first := range []int{10, flushAt + 10} { // written after the round, and in the middle of it
+		c := &halfWriter{closed: make(chan struct{})}
+		o := NewOutbox(c)
+		big := &block{size: first}
+		big.Init(o, big)
+		small := &counter{limit: 1000}
+		small.Init(o, small)
+		big.Wake()
+		small.Wake()
+		<-c.closed
+		reply(o, "more")
+		o.Finish(time.Second)
+		c.mu.Lock()
+		if c.writes != 1 {
+			t.Errorf("%d writes after one that broke off in the middle", c.writes-1)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// block fills once with many bytes.
+type block struct {
+	Source
+	size int
+}
+
+func (b *block) Fill(dst []byte) ([]byte, bool) {
+	dst = append(dst, make([]byte, b.size)...)
+	b.size = 0
+	return dst, false
 }

@@ -236,11 +236,12 @@ func TestAppendAndFlushDoNotAllocate(t *testing.T) {
 	row := []queue.Row{{Table: queue.TableCounters, Key: "k", Value: []byte("v")}}
 	sink := make(signal, 1)
 	cycle := func() {
-		p, r, err := l.Append(m, queues)
+		p, _, err := l.Append(m, queues)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, r, err = l.Append(m, queues, row...); err != nil {
+		_, r, err := l.Append(m, queues, row...)
+		if err != nil {
 			t.Fatal(err)
 		}
 		r.Redeem(confirm.Ticket{To: sink, Seq: 1})

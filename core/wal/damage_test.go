@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/internal/vfs"
 )
@@ -183,8 +184,78 @@ func TestSecondOpenIsRefused(t *testing.T) {
 	closeLog(t, l)
 }
 
+// TestInvalidHeadConcernsItsMessageAlone has messages in the log that nobody can decode, as an adapter with a mistake in
+// it would append them. The log wrote them as it was told, so they are no damage to it.
+func TestInvalidHeadConcernsItsMessageAlone(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		head message.Head
+	}{
+		{"a property without a length", message.Head{byte(message.ContentType)}},
+		{"a property longer than the head", message.Head{byte(message.ContentType), 200, 'x'}},
+		{"a property without a tag", message.Head{0, 0}},
+		{"a header of no known type", append(message.BeginHeaders(nil), 1, 'n', '?')},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.head.Validate() == nil {
+				t.Fatal("the head is valid")
+			}
+			bad := body("unreadable")
+			bad.Head = test.head
+			m := vfs.NewMemory()
+			l, _ := open(t, m, testOptions(t))
+			before := appendTo(t, l, "before", []uint32{1})
+			alone, _, err := l.Append(bad, []uint32{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			both, _, err := l.AppendTx(&queue.Tx{Publishes: []queue.Publish{
+				{Message: bad, Queues: []uint32{1, 2}}, {Message: body("after"), Queues: []uint32{1}},
+			}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeLog(t, l)
+
+			check := func() (*Log, *found) {
+				l, f := open(t, m, testOptions(t))
+				if want := []uint64{before.Seq, alone.Seq, both[0].Seq, both[1].Seq}; !slices.Equal(f.order, want) {
+					t.Fatalf("messages %v, want %v", f.order, want)
+				}
+				checkBody(t, l, f.messages[before.Seq], "before")
+				checkBody(t, l, f.messages[both[1].Seq], "after")
+				for _, seq := range []uint64{alone.Seq, both[0].Seq} {
+					if info, want := f.info[seq], (queue.Info{Expires: 9, Size: len("unreadable"), Priority: 4}); info != want {
+						t.Errorf("info %+v, want %+v", info, want)
+					}
+					// The place in the error is where the message is now: the compactor may just have moved it.
+					_, err := l.Read(f.messages[seq])
+					if damage := (*CorruptionError)(nil); !errors.As(err, &damage) || !errors.Is(err, message.ErrFormat) {
+						t.Errorf("read: %v, want %v with its place", err, message.ErrFormat)
+					}
+				}
+				return l, f
+			}
+			l, _ = check()
+			churn(t, l, 400) // copies them forward
+			eventually(t, "compaction", func() bool { return l.Stats().Moved == 4 })
+			closeLog(t, l)
+			l, f := check()
+			ack(t, l, 1, f.messages[alone.Seq], f.messages[both[0].Seq])
+			ack(t, l, 2, f.messages[both[0].Seq])
+			closeLog(t, l)
+			l, f = open(t, m, testOptions(t))
+			defer closeLog(t, l)
+			if want := []uint64{before.Seq, both[1].Seq}; !slices.Equal(f.order, want) {
+				t.Errorf("messages %v after acknowledgement, want %v", f.order, want)
+			}
+		})
+	}
+}
+
 // FuzzSegment damages one segment of a log. Either the start is refused with the place of the damage, or what comes
 // back is a prefix of what was appended; never a message that was not there, a panic or an allocation beyond the file.
+// A message whose checksum is right and whose contents are not is found, and Read names its place.
 func FuzzSegment(f *testing.F) {
 	const messages = 40
 	m, ps := written(f, quiet(f), messages)
@@ -208,6 +279,7 @@ func FuzzSegment(f *testing.F) {
 	f.Add(uint8(len(segments)-2), uint16(ps[messages-1].Offset), bytes.Repeat([]byte{9}, 600), true)
 	f.Add(uint8(len(segments)-1), uint16(0), []byte("TRIDGELG\x00\x00\x00\x01"), true)
 	f.Add(uint8(0), uint16(64+40+8), []byte{byte(recordTx)}, true)
+	f.Add(uint8(0), uint16(int(ps[3].Offset)+bytes.Index(segments[0][ps[3].Offset:], body("").Head)), []byte{0}, false)
 	f.Fuzz(func(t *testing.T, which uint8, at uint16, damage []byte, cut bool) {
 		m := vfs.NewMemory()
 		d, _ := m.Dir("log")
@@ -237,7 +309,10 @@ func FuzzSegment(f *testing.F) {
 			return
 		}
 		for _, seq := range recovered.order {
-			if _, err := l.Read(recovered.messages[seq]); err != nil {
+			p := recovered.messages[seq]
+			damage := (*CorruptionError)(nil)
+			if _, err := l.Read(p); err != nil &&
+				(!errors.Is(err, message.ErrFormat) || !errors.As(err, &damage) || damage.Segment != p.Segment || damage.Offset != p.Offset) {
 				t.Errorf("message %d cannot be read: %v", seq, err)
 			}
 		}

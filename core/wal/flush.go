@@ -205,16 +205,22 @@ type preparedFile struct {
 	err  error
 }
 
-// prepareLoop keeps one empty segment ahead, so that creating it is not part of anybody's confirm.
+// prepareLoop keeps one empty segment ahead, so that creating it is not part of anybody's confirm. Nobody else creates
+// segments while it runs, and it goes on to the next id only when this one exists: an id that was left out would be
+// met by the next start as a segment that is missing.
 func (l *Log) prepareLoop(id uint32) {
-	for ; ; id++ {
+	for failed := false; ; {
 		f, err := createSegment(l.dir, id, l.options.SegmentSize)
-		if err != nil {
+		if err != nil && !failed {
 			l.options.Log.Warn("cannot prepare the next segment; it will be tried again when it is needed",
 				"segment", segmentName(id), "err", err)
 		}
+		failed = err != nil
 		select {
 		case l.prepared <- preparedFile{f, err}:
+			if !failed {
+				id++
+			}
 		case <-l.flushed:
 			if err == nil {
 				_ = f.Close()
@@ -228,11 +234,13 @@ func (l *Log) prepareLoop(id uint32) {
 // takeFile returns the file of a segment that is about to be written for the first time.
 func (l *Log) takeFile(s *segment) (vfs.File, error) {
 	p := <-l.prepared
-	if p.err != nil { // it was tried a while ago: there may be space again
-		p.file, p.err = createSegment(l.dir, s.id, s.capacity)
+	if p.err != nil {
+		p = <-l.prepared // that was tried a while ago, this is tried now: there may be space again
 	}
 	if p.err == nil && s.capacity > l.options.SegmentSize {
-		p.err = p.file.Preallocate(int64(s.capacity))
+		if p.err = p.file.Preallocate(int64(s.capacity)); p.err != nil {
+			_ = p.file.Close() // it stays on the disk, empty
+		}
 	}
 	return p.file, p.err
 }

@@ -96,7 +96,7 @@ func (l *Log) begin(id uint32) error {
 	return l.err
 }
 
-// segmentIDs lists the segments in the directory, which must be consecutive.
+// segmentIDs lists the segments in the directory, oldest first.
 func segmentIDs(d vfs.Dir) ([]uint32, error) {
 	names, err := d.List()
 	if err != nil {
@@ -109,10 +109,5 @@ func segmentIDs(d vfs.Dir) ([]uint32, error) {
 		}
 	}
 	slices.Sort(ids)
-	for i := 1; i < len(ids); i++ {
-		if ids[i] != ids[i-1]+1 {
-			return nil, &CorruptionError{Segment: ids[i-1] + 1, Err: errors.New("the segment is missing")}
-		}
-	}
 	return ids, nil
 }

@@ -1,10 +1,6 @@
 package wal
 
-import (
-	"errors"
-
-	"tridge/core/message"
-)
+import "errors"
 
 // recovery reads a log from its oldest record to its newest and applies each one to the state of the log, which
 // afterwards is the state of the log that wrote it.
@@ -17,7 +13,6 @@ type recovery struct {
 	copied    map[uint64]int // index in copies by sequence number
 	queues    []uint32       // of all known messages, see known.queues
 	values    map[rowKey][]byte
-	message   message.Message // scratch
 }
 
 // run recovers the state and leaves every segment sealed. It returns the number of the next segment.
@@ -35,16 +30,13 @@ func (r *recovery) run() (uint32, error) {
 		}
 		l.segments = append(l.segments, &segment{id: id, file: f})
 	}
+	missing := firstMissing(ids)
 	unbegun, err := r.dropUnbegun()
-	if err != nil {
-		return 0, err
+	unbegun.missing = missing
+	if err == nil {
+		err = r.begun(unbegun)
 	}
-	for i, s := range l.segments {
-		if err := r.segment(s, i == len(l.segments)-1 && !unbegun.torn); err != nil {
-			return 0, errors.Join(err, unbegun.close())
-		}
-	}
-	if err := errors.Join(r.checkTorn(unbegun), unbegun.close()); err != nil {
+	if err := errors.Join(err, unbegun.close()); err != nil {
 		return 0, err
 	}
 	if err := r.remove(unbegun); err != nil {
@@ -56,11 +48,22 @@ func (r *recovery) run() (uint32, error) {
 	return l.last().id + 1, nil
 }
 
+// firstMissing returns the first id that is left out of ids, 0 when none is.
+func firstMissing(ids []uint32) uint32 {
+	for i := 1; i < len(ids); i++ {
+		if ids[i] != ids[i-1]+1 {
+			return ids[i-1] + 1
+		}
+	}
+	return 0
+}
+
 // leftovers are segments at the end of the log that hold nothing.
 type leftovers struct {
 	segments []*segment
 	first    uint32 // id
 	torn     bool   // the first write to the oldest of them has begun: the segment before it was sealed and synced
+	missing  uint32 // first id that is not there while a higher one is, 0 for none
 }
 
 func (f *leftovers) close() error {
@@ -69,6 +72,27 @@ func (f *leftovers) close() error {
 		err = errors.Join(err, s.file.Close())
 	}
 	return err
+}
+
+// begun applies the segments that were begun, among which none may be missing. One may be missing before or among
+// those that were never written to: see format.md, which also says what that cannot find.
+func (r *recovery) begun(rest leftovers) error {
+	segments := r.log.segments
+	newest := uint32(0)
+	if rest.torn {
+		newest = rest.first
+	} else if len(segments) > 0 {
+		newest = r.log.last().id
+	}
+	if rest.missing != 0 && rest.missing < newest {
+		return &CorruptionError{Segment: rest.missing, Err: errors.New("the segment is missing")}
+	}
+	for i, s := range segments {
+		if err := r.segment(s, i == len(segments)-1 && !rest.torn); err != nil {
+			return err
+		}
+	}
+	return r.checkTorn(rest)
 }
 
 // dropUnbegun takes from the end of the list the segments that were prepared and not used, and one whose header a
@@ -139,6 +163,10 @@ func (r *recovery) remove(found leftovers) error {
 	if found.torn {
 		r.log.options.Log.Warn("cut off a segment whose first write a crash interrupted; nothing in it was confirmed",
 			"segment", segmentName(found.first))
+	}
+	if found.missing != 0 {
+		r.log.options.Log.Warn("a segment is missing, and those behind it are empty: they are removed",
+			"segment", segmentName(found.missing))
 	}
 	for _, s := range found.segments {
 		// Newest first and one at a time, so that a crash in between leaves no gap in the numbers.

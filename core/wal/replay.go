@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"tridge/core/message"
 	"tridge/core/queue"
 )
 
@@ -130,7 +131,10 @@ func (r *recovery) applyMessage(offset uint32, f frame, record []byte) error {
 	if err != nil {
 		return err
 	}
-	if n, err := r.message.Decode(p.body); err != nil || n != len(p.body) {
+	// Behind a checksum that is right a head that is not valid is not damage: somebody appended it. It concerns whoever
+	// reads the message, and must not keep all the others from being found.
+	expires, priority, size, err := message.Peek(p.body)
+	if err != nil {
 		return errFormat
 	}
 	l := r.log
@@ -139,9 +143,9 @@ func (r *recovery) applyMessage(offset uint32, f frame, record []byte) error {
 		at:      place{r.scan.id, offset, uint32(len(record))},
 		queues:  len(r.queues),
 		count:   f.count,
-		expires: r.message.Expires,
-		size:    len(r.message.Body),
-		level:   r.message.Priority,
+		expires: expires,
+		size:    size,
+		level:   priority,
 	}
 	for i := range f.count {
 		r.queues = append(r.queues, p.queue(i))

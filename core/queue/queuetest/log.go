@@ -23,6 +23,7 @@ type Log struct {
 	messages map[uint64]*message.Message
 	refs     map[uint64]map[uint32]bool // by seq: queues that still need the message
 	rows     map[queue.Table]map[string][]byte
+	kept     map[queue.Table]map[string]queue.Pos // of rows that keep their message
 	records  int
 }
 
@@ -30,7 +31,8 @@ var _ queue.Log = (*Log)(nil)
 
 // NewLog returns an empty log.
 func NewLog() *Log {
-	return &Log{messages: map[uint64]*message.Message{}, refs: map[uint64]map[uint32]bool{}, rows: map[queue.Table]map[string][]byte{}}
+	return &Log{messages: map[uint64]*message.Message{}, refs: map[uint64]map[uint32]bool{},
+		rows: map[queue.Table]map[string][]byte{}, kept: map[queue.Table]map[string]queue.Pos{}}
 }
 
 // Hold has receipts wait for Sync from now on.
@@ -96,7 +98,8 @@ func (l *Log) Replay(to queue.Recovery) error {
 	defer l.mu.Unlock()
 	for table, rows := range l.rows {
 		for key, value := range rows {
-			if err := to.Row(queue.Row{Table: table, Key: key, Value: value}, queue.Pos{}); err != nil {
+			at, kept := l.kept[table][key]
+			if err := to.Row(queue.Row{Table: table, Key: key, Value: value, Message: kept}, at); err != nil {
 				return err
 			}
 		}
@@ -129,20 +132,26 @@ func (l *Log) append(m *message.Message, queues []uint32, rows []queue.Row) queu
 			l.refs[l.seq][q] = true
 		}
 	}
-	l.setRows(rows)
-	return queue.Pos{Seq: l.seq, Segment: 1}
+	at := queue.Pos{Seq: l.seq, Segment: 1}
+	l.setRows(rows, at)
+	return at
 }
 
-func (l *Log) setRows(rows []queue.Row) {
+func (l *Log) setRows(rows []queue.Row, at queue.Pos) {
 	for _, r := range rows {
+		delete(l.kept[r.Table], r.Key)
 		if r.Value == nil {
 			delete(l.rows[r.Table], r.Key)
 			continue
 		}
 		if l.rows[r.Table] == nil {
 			l.rows[r.Table] = map[string][]byte{}
+			l.kept[r.Table] = map[string]queue.Pos{}
 		}
-		l.rows[r.Table][r.Key] = slices.Clone(r.Value)
+		l.rows[r.Table][r.Key] = append([]byte{}, r.Value...)
+		if r.Message {
+			l.kept[r.Table][r.Key] = at
+		}
 	}
 }
 
@@ -164,7 +173,7 @@ func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Rece
 	for _, a := range tx.Acks {
 		l.ack(a.Queue, a.Pos)
 	}
-	l.setRows(tx.Rows)
+	l.setRows(tx.Rows, queue.Pos{})
 	return dst, l.receipt(), nil
 }
 
