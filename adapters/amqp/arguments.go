@@ -1,0 +1,138 @@
+package amqp
+
+import (
+	"math"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/router"
+)
+
+// argumentReader reads the x-arguments of queue.declare into a router.QueueSpec.
+type argumentReader struct {
+	spec  *router.QueueSpec
+	vhost string
+	dead  bool // a dead letter routing key was given
+}
+
+// laterArguments are queue arguments that this build does not act on: to accept one would be to promise it.
+var laterArguments = [...]string{
+	"x-message-ttl", "x-expires", "x-max-priority", "x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
+}
+
+// readArguments sets in spec what arguments ask for and keeps them, owned by the caller, for comparison. Arguments
+// without a meaning to us (x-queue-mode, x-queue-version and whatever clients make up) are compared and otherwise
+// ignored, as RabbitMQ does.
+func readArguments(spec *router.QueueSpec, arguments message.Headers, vhost string) error {
+	r := argumentReader{spec: spec, vhost: vhost}
+	for name, v := range arguments.All() {
+		keep, err := r.read(name, v)
+		if err != nil {
+			return err
+		}
+		if keep {
+			spec.Arguments = message.AppendField(spec.Arguments, name, v)
+		}
+	}
+	if r.dead && !spec.DeadLetter {
+		return r.invalid("x-dead-letter-routing-key", "there is no x-dead-letter-exchange")
+	}
+	return nil
+}
+
+// read acts on one argument and reports whether it is part of the queue's identity.
+func (r *argumentReader) read(name string, v message.Value) (keep bool, err error) {
+	for _, later := range laterArguments {
+		if name == later {
+			return false, failure(wire.NotImplemented, "queue argument '%s'", name)
+		}
+	}
+	switch name {
+	case "x-queue-type":
+		return r.readType(v)
+	case "x-max-length":
+		r.spec.MaxLength, err = r.limit(name, v)
+	case "x-max-length-bytes":
+		var limit int
+		limit, err = r.limit(name, v)
+		r.spec.MaxBytes = int64(limit)
+	case "x-delivery-limit":
+		r.spec.MaxAttempts, err = r.limit(name, v)
+	case "x-overflow":
+		err = r.readOverflow(v)
+	case "x-dead-letter-exchange":
+		r.spec.DeadLetterExchange, err = r.text(name, v)
+		r.spec.DeadLetter = true
+	case "x-dead-letter-routing-key":
+		r.spec.DeadLetterKey, err = r.text(name, v)
+		r.dead = true
+	case "x-single-active-consumer":
+		if yes, ok := v.Bool(); !ok {
+			err = r.invalid(name, "not a boolean")
+		} else if yes {
+			err = failure(wire.NotImplemented, "queue argument '%s'", name)
+		}
+	}
+	return true, err
+}
+
+// readType accepts the types that promise what every durable queue here keeps. Classic is the default: naming it does
+// not make a queue another one.
+func (r *argumentReader) readType(v message.Value) (keep bool, err error) {
+	switch text, _ := v.String(); text {
+	case "classic":
+		return false, nil
+	case "quorum":
+		if !r.spec.Durable {
+			return false, failure(wire.PreconditionFailed, "invalid property 'non-durable' for queue '%s' in vhost '%s'", r.spec.Name, r.vhost)
+		}
+		if r.spec.Exclusive != 0 {
+			return false, failure(wire.PreconditionFailed, "invalid property 'exclusive-owner' for queue '%s' in vhost '%s'", r.spec.Name, r.vhost)
+		}
+		return true, nil
+	case "stream":
+		return false, failure(wire.NotImplemented, "queue argument 'x-queue-type' with value 'stream'")
+	}
+	return false, r.invalid("x-queue-type", "unknown type '"+v.Text()+"'")
+}
+
+func (r *argumentReader) readOverflow(v message.Value) error {
+	switch text, _ := v.String(); text {
+	case "drop-head":
+		r.spec.Overflow = queue.DropHead
+	case "reject-publish":
+		r.spec.Overflow = queue.Refuse
+	case "reject-publish-dlx":
+		return failure(wire.NotImplemented, "queue argument 'x-overflow' with value 'reject-publish-dlx'")
+	default:
+		return r.invalid("x-overflow", "unknown value '"+v.Text()+"'")
+	}
+	return nil
+}
+
+// limit reads a count. The router takes 0 for "no limit", which is not what 0 means here.
+func (r *argumentReader) limit(name string, v message.Value) (int, error) {
+	n, ok := v.Int()
+	switch {
+	case !ok || v.Type == message.TypeTimestamp:
+		return 0, r.invalid(name, "not an integer")
+	case n < 0:
+		return 0, r.invalid(name, "negative")
+	case n == 0:
+		return 0, failure(wire.NotImplemented, "queue argument '%s' with value 0", name)
+	}
+	return int(min(n, math.MaxInt)), nil
+}
+
+func (r *argumentReader) text(name string, v message.Value) (string, error) {
+	text, ok := v.String()
+	if !ok {
+		return "", r.invalid(name, "not a string")
+	}
+	return text, nil
+}
+
+func (r *argumentReader) invalid(name, why string) *Error {
+	return failure(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s': %s", name, r.spec.Name, r.vhost, why)
+}

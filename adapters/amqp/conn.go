@@ -1,0 +1,284 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/queue"
+	"tridge/core/router"
+	"tridge/core/session"
+)
+
+// conn is one connection.
+type conn struct {
+	// immutable
+	server *Server
+	socket net.Conn
+	pulse  *pulse
+	out    *session.Outbox
+
+	// set by the handshake, immutable afterwards
+	vhost        string
+	router       *router.Router
+	origin       uint64
+	frameMax     int
+	channelMax   int
+	failureClose bool // the client understands connection.close 403
+	cancelNotify bool // the client understands basic.cancel from us
+
+	// reader goroutine
+	frames   *wire.Reader
+	channels map[uint16]*channel
+	ingress  ingress
+	replied  egress           // for basic.return and basic.get-ok
+	settled  []slot           // scratch
+	tokens   []queue.Delivery // scratch
+	starved  []*consumer      // scratch
+
+	// writer goroutine
+	delivered egress
+	taken     []queue.Delivery // scratch
+}
+
+func newConn(s *Server, socket net.Conn) *conn {
+	p := &pulse{source: socket}
+	return &conn{
+		server: s, socket: socket, pulse: p, out: session.NewOutbox(socket), frames: wire.NewReader(p, greetingFrameMax),
+		channels: map[uint16]*channel{}, ingress: ingress{losses: &s.losses},
+		replied: egress{losses: &s.losses}, delivered: egress{losses: &s.losses},
+	}
+}
+
+// pulse reads through the heart, once there is one.
+type pulse struct {
+	source io.Reader
+	heart  atomic.Pointer[session.Heart] // nil until it has been negotiated
+	dead   atomic.Bool                   // the heart has given up on the peer
+}
+
+func (p *pulse) Read(b []byte) (int, error) {
+	return p.heart.Load().Read(p.source, b)
+}
+
+func (c *conn) beat() {
+	b := c.out.Begin()
+	c.out.End(wire.AppendHeartbeat(b))
+}
+
+// silent ends a connection whose peer has not been heard of for two heartbeats (0-9-1 §4.2.7).
+func (c *conn) silent() {
+	c.pulse.dead.Store(true)
+	_ = c.socket.Close()
+}
+
+// errSilent says that heartbeats were missed.
+var errSilent = errors.New("amqp: nothing from the peer for two heartbeats")
+
+// errClosedByPeer says that the peer has sent connection.close and is owed close-ok.
+var errClosedByPeer = errors.New("amqp: closed by the peer")
+
+// run reads and acts on frames until the connection ends.
+func (c *conn) run(ctx context.Context) error {
+	for {
+		f, err := c.frames.Next()
+		if err != nil {
+			return c.readError(ctx, err)
+		}
+		if err := c.handle(ctx, f); err != nil {
+			var e *Error
+			if !errors.As(err, &e) || e.Scope == ConnectionScope {
+				return err
+			}
+			if err := c.fail(f.Channel, e); err != nil {
+				return err
+			}
+		}
+		c.out.WaitRoom()
+	}
+}
+
+// readError says what a failed read means.
+func (c *conn) readError(ctx context.Context, err error) error {
+	var size *wire.FrameSizeError
+	switch {
+	case ctx.Err() != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ctx.Err())):
+		return failure(wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'")
+	case c.pulse.dead.Load():
+		return errSilent
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTooSlow
+	case errors.As(err, &size):
+		return failure(wire.FrameError, "frame of %d octets is larger than the negotiated maximum of %d", size.Size, size.Max)
+	case errors.Is(err, wire.ErrFrameEnd):
+		return failure(wire.FrameError, "frame does not end with the frame-end octet")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("amqp: the peer closed the socket without connection.close: %w", err)
+	}
+	return fmt.Errorf("amqp: read: %w", err)
+}
+
+// handle acts on one frame.
+func (c *conn) handle(ctx context.Context, f wire.Frame) error {
+	if f.Type != wire.FrameMethod && f.Type != wire.FrameHeader && f.Type != wire.FrameBody && f.Type != wire.FrameHeartbeat {
+		return failure(wire.FrameError, "unknown frame type %d on channel %d", f.Type, f.Channel)
+	}
+	if f.Channel == 0 {
+		return c.handleConnection(f)
+	}
+	ch := c.channels[f.Channel]
+	if f.Type == wire.FrameHeartbeat {
+		return failure(wire.UnexpectedFrame, "heartbeat on channel %d", f.Channel)
+	}
+	if ch != nil {
+		return ch.handle(ctx, f)
+	}
+	id := wire.ID(0)
+	if f.Type == wire.FrameMethod {
+		var err error
+		if id, _, err = wire.SplitMethod(f.Payload); err != nil {
+			return failure(wire.FrameError, "method frame of %d octets", len(f.Payload))
+		}
+	}
+	switch {
+	case id == wire.IDChannelCloseOK: // answers a close of ours that the peer's own close has overtaken
+		return nil
+	case id != wire.IDChannelOpen:
+		return failure(wire.ChannelError, "expected 'channel.open'").at(id)
+	case int(f.Channel) > c.channelMax:
+		return failure(wire.NotAllowed, "channel id %d is over the negotiated channel_max (%d)", f.Channel, c.channelMax).at(id)
+	}
+	c.channels[f.Channel] = newChannel(c, f.Channel)
+	b := c.out.Begin()
+	c.out.End((&wire.ChannelOpenOK{}).AppendFrame(b, f.Channel))
+	return nil
+}
+
+// handleConnection acts on a frame of channel 0, where only the class connection lives.
+func (c *conn) handleConnection(f wire.Frame) error {
+	switch f.Type {
+	case wire.FrameHeartbeat:
+		c.frames.Shrink() // clients beat when they have nothing to say
+		return nil
+	case wire.FrameMethod:
+	default:
+		return failure(wire.UnexpectedFrame, "frame type %d on channel 0", f.Type)
+	}
+	id, arguments, err := wire.SplitMethod(f.Payload)
+	switch {
+	case err != nil:
+		return failure(wire.FrameError, "method frame of %d octets", len(f.Payload))
+	case id == wire.IDConnectionClose:
+		return c.closedByPeer(arguments)
+	case id == wire.IDConnectionUpdateSecret:
+		return failure(wire.NotImplemented, "connection.update-secret").at(id)
+	case id.Class() != wire.IDConnectionClose.Class():
+		return failure(wire.CommandInvalid, "%s on channel 0", id).at(id)
+	}
+	return failure(wire.CommandInvalid, "unimplemented method %s", id).at(id)
+}
+
+func (c *conn) closedByPeer(arguments []byte) error {
+	var m wire.ConnectionClose
+	if err := m.Decode(arguments); err != nil {
+		return malformed().at(wire.IDConnectionClose)
+	}
+	if m.ReplyCode != uint16(wire.ReplySuccess) && m.ReplyCode != 0 {
+		c.server.config.Log.Info("peer closes with an error", "conn", c.socket.RemoteAddr(), "code", m.ReplyCode, "text", strings.Clone(m.ReplyText))
+	}
+	return errClosedByPeer
+}
+
+// fail closes a channel for an error of its own.
+func (c *conn) fail(number uint16, e *Error) error {
+	ch := c.channels[number]
+	c.server.config.Log.Info("channel closed", "conn", c.socket.RemoteAddr(), "vhost", c.vhost, "channel", number, "err", e)
+	if err := ch.release(); err != nil {
+		return err
+	}
+	ch.closing = true
+	b := c.out.Begin()
+	c.out.End((&wire.ChannelClose{ReplyCode: uint16(e.Code), ReplyText: e.reply(), ClassID: e.Class, MethodID: e.Method}).AppendFrame(b, number))
+	return nil
+}
+
+// end lets go of everything the connection holds, says goodbye in the protocol's words and waits, briefly, for the
+// peer's answer. It returns what the log should say of the end: nil for an orderly one.
+func (c *conn) end(ctx context.Context, err error) error {
+	c.pulse.heart.Load().Stop()
+	c.out.Finish(c.server.limits.Goodbye)
+	// No Fill runs any more: what is unsettled now stays so until it is settled here.
+	for _, ch := range c.channels {
+		if problem := ch.release(); problem != nil {
+			err = errors.Join(err, problem)
+		}
+	}
+	if c.router != nil {
+		c.router.CloseOwner(c.origin)
+	}
+	var e *Error
+	orderly := errors.Is(err, errClosedByPeer)
+	switch {
+	case orderly:
+		b := c.out.Begin()
+		c.out.End((&wire.ConnectionCloseOK{}).AppendFrame(b, 0))
+	case errors.As(err, &e):
+		b := c.out.Begin()
+		c.out.End((&wire.ConnectionClose{ReplyCode: uint16(e.Code), ReplyText: e.reply(), ClassID: e.Class, MethodID: e.Method}).AppendFrame(b, 0))
+		c.awaitCloseOK(e)
+	}
+	c.out.Finish(c.server.limits.Goodbye)
+	if errors.Is(err, errWrongProtocol) {
+		c.linger()
+	}
+	_ = c.socket.Close()
+	if orderly || e != nil && e.Code == wire.ConnectionForced && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// awaitCloseOK reads on until the peer has answered connection.close, so that closing the socket does not destroy
+// what it has not read yet.
+func (c *conn) awaitCloseOK(e *Error) {
+	_ = c.socket.SetReadDeadline(time.Now().Add(c.server.limits.Goodbye))
+	if e.Code == wire.FrameError { // the stream may be out of step: there is no frame to be found in it
+		_, _ = io.Copy(io.Discard, c.socket)
+		return
+	}
+	for {
+		f, err := c.frames.Next()
+		if err != nil {
+			return
+		}
+		if f.Type != wire.FrameMethod || f.Channel != 0 {
+			continue
+		}
+		switch id, _, _ := wire.SplitMethod(f.Payload); id {
+		case wire.IDConnectionCloseOK:
+			return
+		case wire.IDConnectionClose: // both sides closed at once
+			b := c.out.Begin()
+			c.out.End((&wire.ConnectionCloseOK{}).AppendFrame(b, 0))
+			return
+		}
+	}
+}
+
+// linger tells the peer that nothing more comes and reads what it still sends: closing a TCP socket with unread bytes
+// would destroy our answer.
+func (c *conn) linger() {
+	half, ok := c.socket.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.socket.SetReadDeadline(time.Now().Add(c.server.limits.Goodbye))
+	_, _ = io.Copy(io.Discard, c.socket)
+}

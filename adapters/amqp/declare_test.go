@@ -1,0 +1,212 @@
+package amqp
+
+import (
+	"strings"
+	"testing"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/message"
+)
+
+func text(name, value string) message.Headers {
+	return message.AppendStringField(message.Headers{}, name, value)
+}
+
+func number(name string, value int64) message.Headers {
+	return message.AppendField(message.Headers{}, name, message.IntValue(value))
+}
+
+func TestDeclareQueue(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		var ok wire.QueueDeclareOK
+		c.call(&wire.QueueDeclare{Queue: "q", Durable: true}, &ok)
+		if ok != (wire.QueueDeclareOK{Queue: "q"}) {
+			t.Errorf("got %+v", ok)
+		}
+		c.publish("", "q", durable, "a")
+		c.call(&wire.QueueDeclare{Queue: "q", Passive: true}, &ok)
+		if ok.MessageCount != 1 || ok.ConsumerCount != 0 {
+			t.Errorf("got %+v", ok)
+		}
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a")
+		c.call(&wire.QueueDeclare{Queue: "q", Durable: true}, &ok)
+		if ok.MessageCount != 0 || ok.ConsumerCount != 1 {
+			t.Errorf("got %+v", ok)
+		}
+		c.call(&wire.QueueDeclare{Exclusive: true}, &ok)
+		if !strings.HasPrefix(ok.Queue, "amq.gen-") || len(ok.Queue) < 20 {
+			t.Errorf("server-named %q", ok.Queue)
+		}
+		named := strings.Clone(ok.Queue)
+		c.call(&wire.QueueDeclare{Queue: named, Exclusive: true}, &ok)
+		// An empty name is the queue declared last.
+		c.call(&wire.QueueBind{Exchange: "amq.topic", RoutingKey: "k.*"}, &wire.QueueBindOK{})
+		c.publish("amq.topic", "k.1", durable, "b")
+		var got wire.BasicGetOK
+		c.call(&wire.BasicGet{NoAck: true}, &got)
+		if body := c.content().body; string(body) != "b" || got.Exchange != "amq.topic" || got.RoutingKey != "k.1" {
+			t.Errorf("got %+v %q", got, body)
+		}
+		c.send(1, &wire.QueueDeclare{Queue: "silent", NoWait: true})
+		c.call(&wire.QueueDeclare{Queue: "silent", Passive: true}, &ok)
+	})
+}
+
+// TestRefusedDeclarations holds the codes and texts to RabbitMQ's where it has them.
+func TestRefusedDeclarations(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		m    wire.Method
+		code wire.Code
+		text string
+	}{
+		{"passive, missing", &wire.QueueDeclare{Queue: "x", Passive: true}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
+		{"other durability", &wire.QueueDeclare{Queue: "q"}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'"},
+		{"other auto-delete", &wire.QueueDeclare{Queue: "q", Durable: true, AutoDelete: true}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'q' in vhost '/': received 'true' but current is 'false'"},
+		{"new argument", &wire.QueueDeclare{Queue: "q", Durable: true, Arguments: number("x-max-length", 10)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received the value '10' of type 'long' but current is none"},
+		{"other argument", &wire.QueueDeclare{Queue: "limited", Durable: true, Arguments: number("x-max-length", 10)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'limited' in vhost '/': received '10' but current is '5'"},
+		{"exclusive to another", &wire.QueueDeclare{Queue: "mine", Exclusive: true}, wire.ResourceLocked,
+			"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration."},
+		{"exclusive to another, passive", &wire.QueueDeclare{Queue: "mine", Passive: true}, wire.ResourceLocked,
+			"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration."},
+		{"reserved name", &wire.QueueDeclare{Queue: "amq.q"}, wire.AccessRefused, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'"},
+		{"argument of the wrong type", &wire.QueueDeclare{Queue: "x", Arguments: text("x-max-length", "10")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-max-length' for queue 'x' in vhost '/': not an integer"},
+		{"negative argument", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-length-bytes", -1)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-max-length-bytes' for queue 'x' in vhost '/': negative"},
+		{"dead letter key alone", &wire.QueueDeclare{Queue: "x", Arguments: text("x-dead-letter-routing-key", "k")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-dead-letter-routing-key' for queue 'x' in vhost '/': there is no x-dead-letter-exchange"},
+		{"unknown type", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "odd")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'x' in vhost '/': unknown type 'odd'"},
+		{"transient quorum queue", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "quorum")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid property 'non-durable' for queue 'x' in vhost '/'"},
+		{"no queue declared yet", &wire.QueuePurge{}, wire.NotFound, "NOT_FOUND - no previously declared queue"},
+		{"purge, missing", &wire.QueuePurge{Queue: "x"}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
+		{"delete, used", &wire.QueueDelete{Queue: "used", IfUnused: true}, wire.PreconditionFailed, "PRECONDITION_FAILED - queue 'used' in vhost '/' in use"},
+		{"delete, not empty", &wire.QueueDelete{Queue: "q", IfEmpty: true}, wire.PreconditionFailed, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty"},
+		{"bind, no exchange", &wire.QueueBind{Queue: "q", Exchange: "x"}, wire.NotFound, "NOT_FOUND - no exchange 'x' in vhost '/'"},
+		{"bind, no queue", &wire.QueueBind{Queue: "x", Exchange: "amq.topic"}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
+		{"bind to the default exchange", &wire.QueueBind{Queue: "q"}, wire.AccessRefused, "ACCESS_REFUSED - operation not permitted on the default exchange"},
+		{"bind, unknown x-match", &wire.QueueBind{Queue: "q", Exchange: "amq.headers", Arguments: text("x-match", "some")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - Invalid x-match field value 'some'; expected all or any"},
+		{"exchange, passive, missing", &wire.ExchangeDeclare{Exchange: "x", Passive: true}, wire.NotFound, "NOT_FOUND - no exchange 'x' in vhost '/'"},
+		{"exchange of another kind", &wire.ExchangeDeclare{Exchange: "amq.topic", Type: "direct", Durable: true}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'amq.topic' in vhost '/': received 'direct' but current is 'topic'"},
+		{"exchange, reserved", &wire.ExchangeDeclare{Exchange: "amq.x", Type: "direct"}, wire.AccessRefused, "ACCESS_REFUSED - exchange name 'amq.x' contains reserved prefix 'amq.*'"},
+		{"default exchange", &wire.ExchangeDeclare{Type: "direct"}, wire.AccessRefused, "ACCESS_REFUSED - operation not permitted on the default exchange"},
+		{"delete the default exchange", &wire.ExchangeDelete{}, wire.AccessRefused, "ACCESS_REFUSED - operation not permitted on the default exchange"},
+		{"delete, reserved", &wire.ExchangeDelete{Exchange: "amq.topic"}, wire.AccessRefused, "ACCESS_REFUSED - exchange name 'amq.topic' contains reserved prefix 'amq.*'"},
+		{"exchange, in use", &wire.ExchangeDelete{Exchange: "bound", IfUnused: true}, wire.PreconditionFailed, "PRECONDITION_FAILED - exchange 'bound' in vhost '/' in use"},
+		{"exchange bind, missing", &wire.ExchangeBind{Source: "amq.topic", Destination: "x"}, wire.NotFound, "NOT_FOUND - no exchange 'x' in vhost '/'"},
+		{"consume, missing", &wire.BasicConsume{Queue: "x"}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
+		{"consume, exclusively used", &wire.BasicConsume{Queue: "used"}, wire.AccessRefused, "ACCESS_REFUSED - queue 'used' in vhost '/' in exclusive use"},
+		{"get, missing", &wire.BasicGet{Queue: "x"}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, Limits{}, func(b *bench) {
+				other := b.dial()
+				other.queue("q", "waiting")
+				other.queue("used")
+				other.call(&wire.BasicConsume{Queue: "used", Exclusive: true}, &wire.BasicConsumeOK{})
+				other.call(&wire.QueueDeclare{Queue: "mine", Exclusive: true}, &wire.QueueDeclareOK{})
+				other.call(&wire.QueueDeclare{Queue: "limited", Durable: true, Arguments: number("x-max-length", 5)}, &wire.QueueDeclareOK{})
+				other.call(&wire.ExchangeDeclare{Exchange: "bound", Type: "fanout"}, &wire.ExchangeDeclareOK{})
+				other.call(&wire.QueueBind{Queue: "q", Exchange: "bound"}, &wire.QueueBindOK{})
+				c := b.dial()
+				c.send(1, tc.m)
+				c.channelError(tc.code, tc.text)
+				c.hangUp()
+				other.hangUp()
+			})
+		})
+	}
+}
+
+// TestWhatComesLaterIsSaid holds that nothing is accepted and then not done.
+func TestWhatComesLaterIsSaid(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		m    wire.Method
+		text string
+	}{
+		{"message TTL", &wire.QueueDeclare{Queue: "x", Arguments: number("x-message-ttl", 1)}, "queue argument 'x-message-ttl'"},
+		{"expiry", &wire.QueueDeclare{Queue: "x", Arguments: number("x-expires", 1)}, "queue argument 'x-expires'"},
+		{"priorities", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-priority", 1)}, "queue argument 'x-max-priority'"},
+		{"single active consumer", &wire.QueueDeclare{Queue: "x", Arguments: message.AppendField(message.Headers{}, "x-single-active-consumer", message.BoolValue(true))},
+			"queue argument 'x-single-active-consumer'"},
+		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue argument 'x-queue-type' with value 'stream'"},
+		{"reject-publish-dlx", &wire.QueueDeclare{Queue: "x", Arguments: text("x-overflow", "reject-publish-dlx")}, "queue argument 'x-overflow' with value 'reject-publish-dlx'"},
+		{"x-match all-with-x", &wire.QueueBind{Queue: "q", Exchange: "amq.match", Arguments: text("x-match", "all-with-x")}, "x-match value 'all-with-x'"},
+		{"transactions", &wire.TxSelect{}, "class tx"},
+		{"flow", &wire.ChannelFlow{}, "active=false"},
+		{"prefetch size", &wire.BasicQos{PrefetchSize: 1}, "prefetch_size!=0 (1)"},
+		{"immediate", &wire.BasicPublish{Immediate: true}, "immediate=true"},
+		{"recover to the same consumer", &wire.BasicRecover{}, "requeue=false"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, Limits{}, func(b *bench) {
+				c := b.dial()
+				c.queue("q")
+				c.send(1, tc.m)
+				c.connectionError(wire.NotImplemented, "NOT_IMPLEMENTED - "+tc.text)
+			})
+		})
+	}
+}
+
+func TestDeletionsAndPurge(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q", "a", "b")
+		var purged wire.QueuePurgeOK
+		c.call(&wire.QueuePurge{Queue: "q"}, &purged)
+		if purged.MessageCount != 2 || b.log.Living() != 0 {
+			t.Errorf("purged %d, %d references left in the log", purged.MessageCount, b.log.Living())
+		}
+		c.publish("", "q", durable, "c")
+		var deleted wire.QueueDeleteOK
+		c.call(&wire.QueueDelete{Queue: "q"}, &deleted)
+		if deleted.MessageCount != 1 {
+			t.Errorf("deleted with %d messages", deleted.MessageCount)
+		}
+		c.call(&wire.QueueDelete{Queue: "q"}, &deleted)
+		if deleted.MessageCount != 0 {
+			t.Errorf("deleted nothing with %d messages", deleted.MessageCount)
+		}
+		c.call(&wire.ExchangeDeclare{Exchange: "x", Type: "headers", Arguments: text("alternate-exchange", "amq.fanout")}, &wire.ExchangeDeclareOK{})
+		c.call(&wire.ExchangeBind{Source: "amq.fanout", Destination: "x"}, &wire.ExchangeBindOK{})
+		c.call(&wire.ExchangeUnbind{Source: "amq.fanout", Destination: "x"}, &wire.ExchangeUnbindOK{})
+		c.call(&wire.ExchangeDelete{Exchange: "x"}, &wire.ExchangeDeleteOK{})
+		c.call(&wire.ExchangeDelete{Exchange: "x"}, &wire.ExchangeDeleteOK{})
+		c.queue("r")
+		c.call(&wire.QueueBind{Queue: "r", Exchange: "amq.direct", RoutingKey: "k"}, &wire.QueueBindOK{})
+		c.call(&wire.QueueUnbind{Queue: "r", Exchange: "amq.direct", RoutingKey: "k"}, &wire.QueueUnbindOK{})
+		c.call(&wire.QueueUnbind{Queue: "r", Exchange: "amq.direct", RoutingKey: "k"}, &wire.QueueUnbindOK{})
+		c.hangUp()
+	})
+}
+
+func TestExclusiveQueueGoesWithItsConnection(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.call(&wire.QueueDeclare{Queue: "mine", Exclusive: true}, &wire.QueueDeclareOK{})
+		c.hangUp()
+		other := b.dial()
+		other.call(&wire.QueueDeclare{Queue: "mine", Durable: true}, &wire.QueueDeclareOK{})
+	})
+}
+
+func TestClassicQueueIsTheDefault(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q")
+		c.call(&wire.QueueDeclare{Queue: "q", Durable: true, Arguments: text("x-queue-type", "classic")}, &wire.QueueDeclareOK{})
+		c.call(&wire.QueueDeclare{Queue: "quorum", Durable: true, Arguments: text("x-queue-type", "quorum")}, &wire.QueueDeclareOK{})
+	})
+}

@@ -1,0 +1,212 @@
+package amqp
+
+import (
+	"strings"
+	"testing"
+
+	"tridge/adapters/amqp/wire"
+)
+
+func frame(kind byte, channel uint16, payload string) []byte {
+	b := []byte{kind, byte(channel >> 8), byte(channel), byte(len(payload) >> 24), byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload))}
+	return append(append(b, payload...), wire.FrameEnd)
+}
+
+func header(channel uint16, class uint16, size int) []byte {
+	h := wire.ContentHeader{Class: class, Size: uint64(size)}
+	return h.AppendFrame(nil, channel)
+}
+
+// TestBadFramesCloseTheConnection sends what no client may send.
+func TestBadFramesCloseTheConnection(t *testing.T) {
+	publish := string((&wire.BasicPublish{RoutingKey: "q"}).AppendFrame(nil, 1))
+	for _, tc := range []struct {
+		name, bytes string
+		code        wire.Code
+		text        string
+	}{
+		{"unknown frame type", string(frame(9, 1, "x")), wire.FrameError, "unknown frame type 9 on channel 1"},
+		{"no frame end", "\x01\x00\x01\x00\x00\x00\x01x\x00", wire.FrameError, "frame does not end with the frame-end octet"},
+		{"over frame-max", "\x01\x00\x01\x00\x01\xff\xf9", wire.FrameError, "frame of 131073 octets is larger than the negotiated maximum of 131072"},
+		{"method frame too short", string(frame(1, 1, "abc")), wire.FrameError, "method frame of 3 octets"},
+		{"arguments too short", string(frame(1, 1, "\x00\x3c\x00\x50\x00")), wire.FrameError, "cannot decode arguments"},
+		{"table that lies", string(frame(1, 1, "\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x09\x01a")), wire.FrameError, "cannot decode arguments"},
+		{"heartbeat on a channel", string(frame(8, 1, "")), wire.UnexpectedFrame, "heartbeat on channel 1"},
+		{"content on channel 0", string(frame(3, 0, "x")), wire.UnexpectedFrame, "frame type 3 on channel 0"},
+		{"queue class on channel 0", string((&wire.QueuePurge{}).AppendFrame(nil, 0)), wire.CommandInvalid, "queue.purge on channel 0"},
+		{"connection.start again", string((&wire.ConnectionStart{}).AppendFrame(nil, 0)), wire.CommandInvalid, "unimplemented method connection.start"},
+		{"unknown method", string(frame(1, 1, "\x00\x3c\x00\x63")), wire.CommandInvalid, "unimplemented method unknown"},
+		{"method of the server", string((&wire.BasicGetEmpty{}).AppendFrame(nil, 1)), wire.CommandInvalid, "unimplemented method basic.get-empty"},
+		{"channel opened twice", string((&wire.ChannelOpen{}).AppendFrame(nil, 1)), wire.ChannelError, "second 'channel.open' seen"},
+		{"channel not open", string((&wire.QueuePurge{}).AppendFrame(nil, 2)), wire.ChannelError, "expected 'channel.open'"},
+		{"channel over channel-max", string((&wire.ChannelOpen{}).AppendFrame(nil, 2048)), wire.NotAllowed, "channel id 2048 is over the negotiated channel_max (2047)"},
+		{"header without a method", string(header(1, 60, 1)), wire.UnexpectedFrame, "expected a method frame, got a content header instead"},
+		{"body without a method", string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected a method frame, got a content body instead"},
+		{"method instead of a header", publish + publish, wire.UnexpectedFrame, "expected a content header, got a method frame instead"},
+		{"body instead of a header", publish + string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected a content header, got a content body instead"},
+		{"method instead of a body", publish + string(header(1, 60, 1)) + publish, wire.UnexpectedFrame, "expected a content body, got a method frame instead"},
+		{"header of another class", publish + string(header(1, 50, 1)), wire.UnexpectedFrame, "expected content header for class 60, got one for class 50 instead"},
+		{"malformed header", publish + string(frame(2, 1, "\x00\x3c")), wire.SyntaxError, "malformed content header"},
+		{"body longer than announced", publish + string(header(1, 60, 3)) + string(frame(3, 1, "abcd")), wire.FrameError, "body frame of 4 octets where 3 remain"},
+		{"consumer tag twice", string((&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}).AppendFrame(nil, 1)), wire.NotAllowed, "attempt to reuse consumer tag 't'"},
+		{"unknown exchange type", string((&wire.ExchangeDeclare{Exchange: "x", Type: "odd"}).AppendFrame(nil, 1)), wire.CommandInvalid, "unknown exchange type 'odd'"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, Limits{}, func(b *bench) {
+				c := b.dial()
+				c.queue("q")
+				c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+				c.write([]byte(tc.bytes))
+				c.connectionError(tc.code, tc.code.String()+" - "+tc.text)
+				if q, err := b.router.Queue("q", 0); err != nil || q.Stats().Consumers != 0 {
+					t.Error("a consumer was left behind")
+				}
+			})
+		})
+	}
+}
+
+func TestClosedChannelDiscardsUntilCloseOK(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.openChannel(2)
+		c.queue("q")
+		c.send(1, &wire.QueuePurge{Queue: "none"})
+		c.publish("", "q", durable, "discarded")
+		c.send(1, &wire.QueueDelete{Queue: "q"})
+		c.expect(1, &wire.ChannelClose{})
+		c.send(1, &wire.ChannelCloseOK{})
+		c.openChannel(1)
+		var ok wire.QueueDeclareOK
+		c.call(&wire.QueueDeclare{Queue: "q", Passive: true}, &ok)
+		if ok.MessageCount != 0 {
+			t.Errorf("%d messages from a closed channel", ok.MessageCount)
+		}
+		c.send(2, &wire.ChannelClose{ReplyCode: 200})
+		c.expect(2, &wire.ChannelCloseOK{})
+		c.openChannel(2)
+		c.hangUp()
+	})
+}
+
+func TestBothSidesCloseTheChannel(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.send(1, &wire.QueuePurge{Queue: "none"})
+		c.send(1, &wire.ChannelClose{ReplyCode: 200})
+		c.expect(1, &wire.ChannelClose{})
+		c.expect(1, &wire.ChannelCloseOK{})
+		c.send(1, &wire.ChannelCloseOK{})
+		c.openChannel(1)
+		c.hangUp()
+	})
+}
+
+func TestErrorNamesTheMethod(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.publish("missing", "k", durable, "x")
+		var m wire.ChannelClose
+		c.expect(1, &m)
+		if m.ClassID != 60 || m.MethodID != 40 || m.ReplyText != "NOT_FOUND - no exchange 'missing' in vhost '/'" {
+			t.Errorf("got %+v", m)
+		}
+	})
+}
+
+func TestBodiesAreCutToFrameMax(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.connect()
+		c.handshake(wire.FrameMinSize)
+		c.openChannel(1)
+		c.queue("q")
+		long := strings.Repeat("0123456789abcdef", 1000)
+		sent := (&wire.BasicPublish{RoutingKey: "q"}).AppendFrame(nil, 1)
+		sent, _ = wire.AppendContent(sent, 1, &wire.BasicProperties{}, []byte(long), wire.FrameMinSize)
+		c.write(sent)
+		c.frames.SetFrameMax(wire.FrameMinSize)
+		c.call(&wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetOK{})
+		if got := c.content(); string(got.body) != long {
+			t.Errorf("got %d bytes, want %d", len(got.body), len(long))
+		}
+	})
+}
+
+func TestMessageOverTheLimitClosesTheChannel(t *testing.T) {
+	inBubble(t, Limits{MessageSize: 100}, func(b *bench) {
+		c := b.dial()
+		c.queue("q", strings.Repeat("x", 100))
+		c.publish("", "q", durable, strings.Repeat("x", 101))
+		c.channelError(wire.PreconditionFailed, "PRECONDITION_FAILED - message size 101 is larger than configured max size 100")
+		c.call(&wire.BasicGet{Queue: "q"}, &wire.BasicGetOK{})
+	})
+}
+
+func TestPropertiesClientsMayNotSet(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		p    wire.BasicProperties
+		text string
+	}{
+		{"somebody else's user-id", wire.BasicProperties{Flags: wire.FlagUserID, UserID: "root"},
+			"PRECONDITION_FAILED - user_id property set to 'root' but authenticated user was 'guest'"},
+		{"expiration that is no number", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "soon"},
+			"PRECONDITION_FAILED - invalid expiration 'soon': not a number of milliseconds"},
+		{"negative expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "-1"},
+			"PRECONDITION_FAILED - invalid expiration '-1': not a number of milliseconds"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, Limits{}, func(b *bench) {
+				c := b.dial()
+				c.queue("q")
+				c.publish("", "q", tc.p, "x")
+				c.channelError(wire.PreconditionFailed, tc.text)
+			})
+		})
+	}
+}
+
+func TestManyChannelsCostNothingAfterwards(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		for n := uint16(2); n <= 2047; n++ {
+			c.openChannel(n)
+		}
+		c.send(0, &wire.ConnectionClose{ReplyCode: 200})
+		c.expect(0, &wire.ConnectionCloseOK{})
+		if err := c.ended(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzConversation(f *testing.F) {
+	f.Add([]byte("AMQP\x00\x00\x09\x01"))
+	f.Add((&wire.QueueDeclare{Queue: "q"}).AppendFrame(nil, 1))
+	f.Add(append((&wire.BasicConsume{Queue: "q"}).AppendFrame(nil, 1), (&wire.QueueDelete{Queue: "q"}).AppendFrame(nil, 1)...))
+	seed := (&wire.BasicPublish{RoutingKey: "q", Mandatory: true}).AppendFrame(nil, 1)
+	seed, _ = wire.AppendContent(seed, 1, &wire.BasicProperties{Flags: wire.FlagHeaders, Headers: text("x-gw-duplicates", "x")}, []byte("body"), 4096)
+	f.Add(append(seed, (&wire.BasicGet{Queue: "q"}).AppendFrame(nil, 1)...))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		inBubble(t, Limits{}, func(b *bench) {
+			c := b.dial()
+			c.queue("q", "waiting")
+			go func() { // reads whatever comes
+				for {
+					if _, err := c.frames.Next(); err != nil {
+						return
+					}
+				}
+			}()
+			_, _ = c.socket.Write(said)
+			_ = c.socket.Close()
+			if err := <-c.served; err == nil {
+				t.Log("an orderly end")
+			}
+			q, err := b.router.Queue("q", 0)
+			if err == nil && (q.Stats().Unacked != 0 || q.Stats().Consumers != 0) {
+				t.Fatalf("left behind: %+v", q.Stats())
+			}
+		})
+	})
+}

@@ -1,0 +1,67 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/queue"
+)
+
+// get answers basic.get with one message or none.
+func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
+	q, err := ch.find(m.Queue)
+	if err != nil {
+		return err
+	}
+	subscription, err := q.Subscribe(nil, queue.SubscribeOptions{Poll: true})
+	n, one := 0, [1]queue.Delivery{}
+	if err == nil {
+		n, err = subscription.Take(one[:])
+	}
+	switch {
+	case errors.Is(err, queue.ErrClosed):
+		return failure(wire.NotFound, "no queue '%s' in vhost '%s'", q.Name(), ch.conn.vhost)
+	case err != nil:
+		return internal(err)
+	case n == 0:
+		ch.reply(&wire.BasicGetEmpty{})
+		return nil
+	}
+	if !ch.answerGet(m, subscription, &one[0]) {
+		ch.conn.server.losses.add(LossDelivery)
+		_, err = subscription.Settle(one[:], queue.Reject)
+		ch.reply(&wire.BasicGetEmpty{})
+	} else if m.NoAck {
+		_, err = subscription.Settle(one[:], queue.Ack)
+	}
+	if err != nil {
+		return internal(err)
+	}
+	return nil
+}
+
+// answerGet appends get-ok and the message; false when its headers do not fit the client's frame-max.
+func (ch *channel) answerGet(m *wire.BasicGet, subscription *queue.Subscription, d *queue.Delivery) bool {
+	c := ch.conn
+	properties, key := c.replied.render(d.Message, time.Now().UnixMilli())
+	answer := wire.BasicGetOK{
+		Redelivered: d.Attempts > 0, Exchange: d.Message.Exchange, RoutingKey: key, MessageCount: uint32(subscription.Queue().Stats().Ready),
+	}
+	b := c.out.Begin()
+	start := len(b)
+	answer.DeliveryTag = ch.unacked.last + 1
+	b = answer.AppendFrame(b, ch.number)
+	b, ok := wire.AppendContent(b, ch.number, properties, d.Message.Body, c.frameMax)
+	switch {
+	case !ok:
+		b = b[:start]
+	case m.NoAck:
+		ch.unacked.skip()
+	default:
+		ch.unacked.add(slot{delivery: *d, subscription: subscription})
+	}
+	c.out.End(b)
+	return ok
+}

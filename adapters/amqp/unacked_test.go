@@ -1,0 +1,112 @@
+package amqp
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"tridge/core/queue"
+)
+
+func TestUnackedAgainstAMap(t *testing.T) {
+	var u unacked
+	model := map[uint64]uint64{} // tag to the id of its delivery
+	random := rand.New(rand.NewPCG(1, 2))
+	held := &queue.Subscription{}
+	last := uint64(0)
+	for step := range 200_000 {
+		switch choice := random.IntN(100); {
+		case choice < 45 && len(model) < 500:
+			last++
+			if tag := u.add(slot{delivery: queue.Delivery{ID: last}, subscription: held}); tag != last {
+				t.Fatalf("tag %d, want %d", tag, last)
+			}
+			model[last] = last
+		case choice < 50:
+			last++
+			if tag := u.skip(); tag != last {
+				t.Fatalf("tag %d, want %d", tag, last)
+			}
+		case choice < 95:
+			tag := last - uint64(random.IntN(600)) // also unknown ones, also below zero
+			s, ok := u.take(tag)
+			if id, known := model[tag]; ok != known || ok && s.delivery.ID != id {
+				t.Fatalf("take(%d) = %d, %v", tag, s.delivery.ID, ok)
+			}
+			delete(model, tag)
+		default:
+			through := last - uint64(random.IntN(600))
+			if random.IntN(10) == 0 {
+				through = 0
+			}
+			checkThrough(t, &u, model, through, last)
+		}
+		if u.count != len(model) {
+			t.Fatalf("step %d: %d held, want %d", step, u.count, len(model))
+		}
+	}
+}
+
+func checkThrough(t *testing.T, u *unacked, model map[uint64]uint64, through, last uint64) {
+	t.Helper()
+	_, known := model[through]
+	got, ok := u.takeThrough(nil, through)
+	if ok != (known || through == 0) {
+		t.Fatalf("takeThrough(%d) = %v", through, ok)
+	}
+	if !ok {
+		return
+	}
+	if through == 0 {
+		through = last
+	}
+	var want, ids []uint64
+	for tag := range model {
+		if tag <= through {
+			want = append(want, tag)
+			delete(model, tag)
+		}
+	}
+	for _, s := range got {
+		ids = append(ids, s.delivery.ID)
+	}
+	slices.Sort(want)
+	if !slices.Equal(ids, want) {
+		t.Fatalf("takeThrough(%d): got %v, want %v", through, ids, want)
+	}
+}
+
+func TestOneForgottenDeliveryKeepsLittle(t *testing.T) {
+	var u unacked
+	held := &queue.Subscription{}
+	u.add(slot{subscription: held}) // never acknowledged
+	for range 100_000 {
+		u.take(u.add(slot{subscription: held}))
+	}
+	chunks := 0
+	for _, c := range u.chunks {
+		if c != nil {
+			chunks++
+		}
+	}
+	if u.count != 1 || chunks != 1 {
+		t.Fatalf("%d deliveries in %d chunks", u.count, chunks)
+	}
+}
+
+func TestSteadyUnackedAllocatesNothing(t *testing.T) {
+	var u unacked
+	held := &queue.Subscription{}
+	var ended []slot
+	if n := testing.AllocsPerRun(1000, func() {
+		for range 100 {
+			u.add(slot{subscription: held})
+		}
+		ended, _ = u.takeThrough(ended[:0], 0)
+	}); n > 3 { // the chunks beyond the spare one
+		t.Fatalf("%v allocations per 100 deliveries", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() { u.take(u.add(slot{subscription: held})) }); n != 0 {
+		t.Fatalf("%v allocations per delivery", n)
+	}
+}
