@@ -1,0 +1,19 @@
+package stomp
+
+import "tridge/core/topology"
+
+// ParseAddress reads an address of a routes file in the words of STOMP: /queue/orders, /topic/orders.eu,
+// /exchange/telemetry/#.
+func ParseAddress(s string) (topology.Address, error) {
+	d, err := parseDestination(s)
+	if err != nil {
+		return topology.Address{}, err
+	}
+	switch d.kind {
+	case toQueue, toExistingQueue:
+		return topology.Address{Queue: d.key}, nil
+	case toTopic, toExchange:
+		return topology.Address{Exchange: d.exchange, Key: d.key}, nil
+	}
+	return topology.Address{}, invalidDestination(s, "it is known to one connection only")
+}

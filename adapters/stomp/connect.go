@@ -1,0 +1,188 @@
+package stomp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"tridge/adapters/stomp/wire"
+	"tridge/core/auth"
+	"tridge/core/router"
+	"tridge/core/session"
+)
+
+const (
+	supportedVersions = "1.0,1.1,1.2"
+	defaultVHost      = "/"
+	// shortestBeat is the shortest interval between heart-beats that this server promises or asks for.
+	shortestBeat = 100 * time.Millisecond
+	// longestBeat keeps twice an interval from overflowing.
+	longestBeat = 24 * time.Hour
+	// patience is how many intervals a peer may stay silent. STOMP 1.2, "Heart-beating": be tolerant.
+	patience = 2
+)
+
+// handshake waits for CONNECT and answers it. STOMP 1.2, "CONNECT or STOMP Frame".
+func (c *conn) handshake(ctx context.Context) error {
+	if err := c.net.SetReadDeadline(time.Now().Add(c.server.limits.Handshake)); err != nil {
+		return err
+	}
+	if c.interrupted.Load() {
+		return errInterrupted
+	}
+	f, err := c.reader.Next()
+	if err != nil {
+		return err
+	}
+	if f.Command != wire.Connect && f.Command != wire.Stomp {
+		return failure("Not connected", "the first frame is CONNECT or STOMP")
+	}
+	version, err := negotiate(f)
+	if err != nil {
+		return err
+	}
+	send, receive, err := heartBeat(f)
+	if err != nil {
+		return err
+	}
+	if err := c.login(ctx, f); err != nil {
+		return err
+	}
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if c.interrupted.Load() { // while the deadline was being lifted
+		return errInterrupted
+	}
+	c.version = version
+	c.egress.appender.Version = version
+	c.reader.SetVersion(version)
+	c.connected(send, receive)
+	return nil
+}
+
+// negotiate returns the highest version both sides speak. A client that names none speaks 1.0. STOMP 1.2, "Protocol
+// Negotiation".
+func negotiate(f *wire.Frame) (wire.Version, error) {
+	accept, named := f.Get("accept-version")
+	if !named {
+		return wire.V10, nil
+	}
+	best := wire.Version(0)
+	for text := range strings.SplitSeq(accept, ",") {
+		for _, v := range []wire.Version{wire.V10, wire.V11, wire.V12} {
+			if strings.TrimSpace(text) == v.String() {
+				best = max(best, v)
+			}
+		}
+	}
+	if best == 0 {
+		e := failure("Version mismatch", "supported versions are %s", supportedVersions)
+		e.Version = supportedVersions
+		return 0, e
+	}
+	return best, nil
+}
+
+// heartBeat returns how often the server will send something and how often it expects something, 0 for never. It
+// mirrors what the client offers and wants. STOMP 1.2, "Heart-beating".
+func heartBeat(f *wire.Frame) (send, receive time.Duration, err error) {
+	text, named := f.Get("heart-beat")
+	if !named {
+		return 0, 0, nil
+	}
+	offered, wanted, found := strings.Cut(text, ",")
+	can, errCan := strconv.ParseUint(strings.TrimSpace(offered), 10, 32)
+	want, errWant := strconv.ParseUint(strings.TrimSpace(wanted), 10, 32)
+	if !found || errCan != nil || errWant != nil {
+		return 0, 0, badHeader(f.Command, "heart-beat", text, "two numbers of milliseconds")
+	}
+	return beat(want), beat(can), nil
+}
+
+func beat(milliseconds uint64) time.Duration {
+	if milliseconds == 0 {
+		return 0
+	}
+	return min(max(time.Duration(milliseconds)*time.Millisecond, shortestBeat), longestBeat)
+}
+
+// login lets the client into the virtual host it names, or into the default one when there is none of that name:
+// clients put host names there.
+func (c *conn) login(ctx context.Context, f *wire.Frame) error {
+	user, named := f.Get("login")
+	passcode, _ := f.Get("passcode")
+	credentials := auth.Credentials{User: strings.Clone(user), Password: []byte(passcode), Named: named}
+	if remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String()); err == nil {
+		credentials.Remote = remote.Addr()
+	}
+	host, _ := f.Get("host")
+	if host = strings.Clone(host); host == "" {
+		host = defaultVHost
+	}
+	r, identity, err := c.server.login(ctx, credentials, host)
+	if err != nil && !errors.Is(err, auth.ErrRefused) && host != defaultVHost {
+		r, identity, err = c.server.login(ctx, credentials, defaultVHost)
+	}
+	if errors.Is(err, auth.ErrRefused) {
+		return &Error{Message: "Access refused", Detail: "these credentials do not open this virtual host", Cause: err}
+	}
+	if err != nil {
+		return err
+	}
+	clientID, _ := f.Get("client-id")
+	c.enter(r, identity, strings.Clone(clientID))
+	return nil
+}
+
+func randomSession() string {
+	var token [8]byte
+	_, _ = rand.Read(token[:]) // documented to never fail
+	return hex.EncodeToString(token[:])
+}
+
+// enter fills in what depends on the virtual host and the user.
+func (c *conn) enter(r *router.Router, identity auth.Identity, clientID string) {
+	c.session = c.server.newSession()
+	c.router, c.origin = r, r.NewOrigin()
+	c.publisher = r.NewPublisher(c.origin)
+	if c.server.replies != nil {
+		c.replies = c.server.replies(r.Name())
+	}
+	c.ingress = ingress{
+		origin: c.origin, user: identity.User, clientID: clientID, replies: c.replies, losses: &c.server.losses,
+		tempQueue: c.tempQueue,
+	}
+	c.egress = egress{session: c.session, replies: c.replies, losses: &c.server.losses}
+}
+
+// connected answers CONNECT and starts the heart. STOMP 1.2, "CONNECTED".
+func (c *conn) connected(send, receive time.Duration) {
+	a := wire.Appender{Version: c.version}
+	b := a.Begin(c.out.Begin(), wire.Connected)
+	b = a.RawHeader(b, "version", c.version.String())
+	b = a.RawHeader(b, "session", c.session)
+	if c.server.product != "" {
+		b = a.RawHeader(b, "server", c.server.product)
+	}
+	b = a.RawHeader(b, "heart-beat", strconv.FormatInt(send.Milliseconds(), 10)+","+strconv.FormatInt(receive.Milliseconds(), 10))
+	c.out.End(a.End(b))
+	if send > 0 || receive > 0 {
+		early := send - send/5 // so that a beat delayed on its way is not late
+		c.heart = session.NewHeart(c.out, early, patience*receive, c.beat, func() { c.fail(errSilent) })
+	}
+}
+
+// beat sends one line end.
+func (c *conn) beat() {
+	b := c.out.Begin()
+	if !c.closing {
+		b = append(b, '\n')
+	}
+	c.out.End(b)
+}

@@ -1,0 +1,162 @@
+package stomp
+
+import (
+	"strings"
+
+	"tridge/adapters/stomp/wire"
+	"tridge/core/router"
+)
+
+// kind is what a destination asks for beyond its address.
+type kind uint8
+
+const (
+	toQueue         kind = iota // a queue that is declared on first use
+	toExistingQueue             // a queue that somebody else declares
+	toTopic                     // the topic exchange
+	toExchange                  // any exchange
+	toReplyQueue                // exactly that queue, SEND only
+	toTempQueue                 // a name that means a queue of this connection, reply-to only
+)
+
+const (
+	queuePrefix         = "/queue/"
+	existingQueuePrefix = "/amq/queue/"
+	topicPrefix         = "/topic/"
+	exchangePrefix      = "/exchange/"
+	replyQueuePrefix    = "/reply-queue/"
+	tempQueuePrefix     = "/temp-queue/"
+)
+
+// destination is a destination header, parsed.
+type destination struct {
+	kind     kind
+	exchange string
+	key      string // routing key, binding pattern or name of the queue
+}
+
+// parseDestination reads a destination. Its parts are separated by slashes and percent-encoded; a topic written with
+// raw slashes is the same topic written with dots. The strings of the result do not alias text.
+func parseDestination(text string) (destination, error) {
+	for _, form := range []struct {
+		prefix string
+		kind   kind
+	}{
+		{queuePrefix, toQueue}, {topicPrefix, toTopic}, {exchangePrefix, toExchange},
+		{existingQueuePrefix, toExistingQueue}, {replyQueuePrefix, toReplyQueue}, {tempQueuePrefix, toTempQueue},
+	} {
+		rest, found := strings.CutPrefix(text, form.prefix)
+		if !found {
+			continue
+		}
+		parts, err := decodeParts(rest)
+		if err != nil {
+			return destination{}, invalidDestination(text, err.Error())
+		}
+		d := destination{kind: form.kind}
+		switch form.kind {
+		case toTopic:
+			d.exchange, d.key = router.TopicExchange, strings.Join(parts, ".")
+		case toExchange:
+			d.exchange, d.key = parts[0], strings.Join(parts[1:], ".")
+			if d.exchange == router.DefaultExchange {
+				return destination{}, invalidDestination(text, "it names no exchange")
+			}
+			return d, nil
+		default:
+			if len(parts) > 1 {
+				return destination{}, invalidDestination(text, "a slash in the name of a queue is written %2F")
+			}
+			d.key = parts[0]
+		}
+		if d.key == "" {
+			return destination{}, invalidDestination(text, "it names nothing")
+		}
+		return d, nil
+	}
+	return destination{}, invalidDestination(text, "destinations begin with /queue/, /topic/, /exchange/, /amq/queue/ or /reply-queue/")
+}
+
+// decodeParts splits at slashes and undoes the percent-encoding of each part.
+func decodeParts(text string) ([]string, error) {
+	parts := strings.Split(strings.Clone(text), "/")
+	for i, part := range parts {
+		if !strings.Contains(part, "%") {
+			continue
+		}
+		decoded := make([]byte, 0, len(part))
+		for at := 0; at < len(part); at++ {
+			c := part[at]
+			if c == '%' {
+				if at+2 >= len(part) {
+					return nil, errPercent
+				}
+				high, low := hexValue(part[at+1]), hexValue(part[at+2])
+				if high < 0 || low < 0 {
+					return nil, errPercent
+				}
+				c = byte(high<<4 | low)
+				at += 2
+			}
+			decoded = append(decoded, c)
+		}
+		parts[i] = string(decoded)
+	}
+	return parts, nil
+}
+
+func hexValue(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// appendDestination appends the destination header of a message published at exchange under key. parseDestination
+// reads it back.
+func appendDestination(a *wire.Appender, dst []byte, exchange, key string) []byte {
+	dst = a.OpenHeader(dst, "destination")
+	switch exchange {
+	case router.DefaultExchange:
+		dst = append(dst, queuePrefix...)
+	case router.TopicExchange:
+		dst = append(dst, topicPrefix...)
+	default:
+		dst = append(dst, exchangePrefix...)
+		dst = appendEncoded(a, dst, exchange)
+		if key == "" {
+			return a.CloseHeader(dst)
+		}
+		dst = append(dst, '/')
+	}
+	return a.CloseHeader(appendEncoded(a, dst, key))
+}
+
+// appendEncoded appends a part of a destination inside an open header: slashes, percent signs, control characters and
+// what is not ASCII are percent-encoded.
+func appendEncoded(a *wire.Appender, dst []byte, part string) []byte {
+	plain := 0
+	for i := range len(part) {
+		c := part[i]
+		if c != '/' && c != '%' && c >= 0x20 && c < 0x7f {
+			continue
+		}
+		dst = a.Part(dst, part[plain:i])
+		dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+		plain = i + 1
+	}
+	return a.Part(dst, part[plain:])
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// encodeReply is the destination that reaches exactly the queue of that name.
+func encodeReply(name string) string {
+	raw := wire.Appender{Version: wire.V10} // no escapes: the header that carries it adds them
+	return string(appendEncoded(&raw, []byte(replyQueuePrefix), name))
+}

@@ -1,0 +1,128 @@
+package stomp
+
+import (
+	"strings"
+	"testing"
+
+	"tridge/adapters/stomp/wire"
+)
+
+func TestHandshakeNegotiatesTheVersion(t *testing.T) {
+	tests := []struct {
+		name, frame string
+		want        string
+	}{
+		{"highest of several", "CONNECT\naccept-version:1.0,1.1,1.2\nhost:/\n\n\x00", "version:1.2"},
+		{"unknown ones among them", "STOMP\naccept-version:2.0, 1.1\nhost:/\n\n\x00", "version:1.1"},
+		{"none is 1.0", "CONNECT\nlogin:guest\npasscode:guest\n\n\x00", "version:1.0"},
+		{"carriage returns", "CONNECT\r\naccept-version:1.2\r\nhost:/\r\n\r\n\x00", "version:1.2"},
+		{"a host name for a virtual host", "CONNECT\naccept-version:1.2\nhost:broker.example\n\n\x00", "version:1.2"},
+		{"no host", "CONNECT\naccept-version:1.2\n\n\x00", "version:1.2"},
+		{"no heart-beat wanted", "CONNECT\naccept-version:1.2\nhost:/\n\n\x00", "heart-beat:0,0"},
+		{"heart-beats mirrored", "CONNECT\naccept-version:1.2\nhost:/\nheart-beat:500,20000\n\n\x00", "heart-beat:20000,500"},
+		{"heart-beats not too often", "CONNECT\naccept-version:1.2\nhost:/\nheart-beat:1,1\n\n\x00", "heart-beat:100,100"},
+		{"product", "CONNECT\naccept-version:1.2\nhost:/\n\n\x00", "server:Tridge/test"},
+	}
+	h := newHouse(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := h.dial()
+			c.write("%s", test.frame)
+			c.expect(wire.Connected, test.want)
+		})
+	}
+}
+
+func TestBadInputGetsAnErrorFrame(t *testing.T) {
+	const connect = "CONNECT\naccept-version:1.2\nhost:/\n\n\x00"
+	long := strings.Repeat("x", 70<<10)
+	tests := []struct {
+		name, bytes string
+		want        string // a header of the ERROR frame
+	}{
+		{"other versions only", "CONNECT\naccept-version:2.0,3\nhost:/\n\n\x00", "version:1.0,1.1,1.2"},
+		{"wrong password", "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:x\n\n\x00", "message:Access refused"},
+		{"heart-beat that is none", "CONNECT\naccept-version:1.2\nhost:/\nheart-beat:soon\n\n\x00", "message:Bad header"},
+		{"frame before CONNECT", "SEND\ndestination:/queue/a\n\nx\x00", "message:Not connected"},
+		{"another protocol", "AMQP\x00\x00\x09\x01aaaaaaaaaa", "message:Malformed frame"},
+		{"HTTP", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "message:Malformed frame"},
+		{"CONNECT twice", connect + connect, "message:Already connected"},
+		{"frame of a server", connect + "MESSAGE\n\n\x00", "message:Unexpected frame"},
+		{"garbage after CONNECT", connect + "\x01\x02\x03\n\n\x00", "message:Malformed frame"},
+		{"header without colon", connect + "SEND\ndestination\n\n\x00", "message:Malformed frame"},
+		{"undefined escape", connect + "SEND\ndestination:\\t\n\n\x00", "message:Malformed frame"},
+		{"headers too long", connect + "SEND\na:" + long, "message:Frame too large"},
+		{"body too long", connect + "SEND\ndestination:/queue/a\ncontent-length:1073741824\n\n", "message:Frame too large"},
+		{"SEND to nowhere", connect + "SEND\n\nx\x00", "message:Missing header"},
+		{"SEND to nonsense", connect + "SEND\ndestination:nonsense\n\nx\x00", "message:Invalid destination"},
+		{"SEND to a bad escape", connect + "SEND\ndestination:/queue/%2\n\nx\x00", "message:Invalid destination"},
+		{"SEND to a temporary queue", connect + "SEND\ndestination:/temp-queue/x\n\nx\x00", "message:Invalid destination"},
+		{"SEND to an unknown exchange", connect + "SEND\ndestination:/exchange/none/k\nreceipt:7\n\nx\x00", "receipt-id:7"},
+		{"SEND to an unknown existing queue", connect + "SEND\ndestination:/amq/queue/none\n\nx\x00", "message:Not found"},
+		{"SEND to a reserved queue", connect + "SEND\ndestination:/queue/amq.mine\n\nx\x00", "message:Access refused"},
+		{"SEND as another user", connect + "SEND\ndestination:/queue/a\nuser-id:root\n\nx\x00", "message:Access refused"},
+		{"SEND with a bad expiration", connect + "SEND\ndestination:/queue/a\nexpiration:1h\n\nx\x00", "message:Bad header"},
+		{"SEND in a transaction", connect + "SEND\ndestination:/queue/a\ntransaction:t\n\nx\x00", "message:Not supported"},
+		{"BEGIN", connect + "BEGIN\ntransaction:t\nreceipt:b\n\n\x00", "receipt-id:b"},
+		{"COMMIT", connect + "COMMIT\ntransaction:t\n\n\x00", "message:Not supported"},
+		{"SUBSCRIBE without id", connect + "SUBSCRIBE\ndestination:/queue/a\n\n\x00", "message:Missing header"},
+		{"SUBSCRIBE without destination", connect + "SUBSCRIBE\nid:1\n\n\x00", "message:Missing header"},
+		{"SUBSCRIBE to an unknown queue", connect + "SUBSCRIBE\nid:1\ndestination:/amq/queue/none\n\n\x00", "message:Not found"},
+		{"SUBSCRIBE to an unknown exchange", connect + "SUBSCRIBE\nid:1\ndestination:/exchange/none\n\n\x00", "message:Not found"},
+		{"SUBSCRIBE to a reply queue", connect + "SUBSCRIBE\nid:1\ndestination:/reply-queue/a\n\n\x00", "message:Invalid destination"},
+		{"SUBSCRIBE in an unknown mode", connect + "SUBSCRIBE\nid:1\nack:never\ndestination:/queue/a\n\n\x00", "message:Bad header"},
+		{"SUBSCRIBE with a bad prefetch", connect + "SUBSCRIBE\nid:1\nprefetch-count:-1\ndestination:/queue/a\n\n\x00", "message:Bad header"},
+		{"SUBSCRIBE with a selector", connect + "SUBSCRIBE\nid:1\nselector:a=1\ndestination:/queue/a\n\n\x00", "message:Not supported"},
+		{"SUBSCRIBE durably to a topic", connect + "SUBSCRIBE\nid:1\ndurable:true\ndestination:/topic/a\n\n\x00", "message:Not supported"},
+		{"SUBSCRIBE twice with one id", connect + strings.Repeat("SUBSCRIBE\nid:1\ndestination:/queue/a\n\n\x00", 2), "message:Duplicate subscription"},
+		{"UNSUBSCRIBE from nothing", connect + "UNSUBSCRIBE\nid:1\n\n\x00", "message:Subscription not found"},
+		{"UNSUBSCRIBE without id", connect + "UNSUBSCRIBE\ndestination:/queue/a\n\n\x00", "message:Missing header"},
+		{"ACK without id", connect + "ACK\nmessage-id:1\n\n\x00", "message:Missing header"},
+		{"ACK of nonsense", connect + "ACK\nid:1\n\n\x00", "message:Message not found"},
+	}
+	h := newHouse(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := h.dial()
+			c.write("%s", test.bytes)
+			f := c.next()
+			if f.Command == wire.Connected {
+				f = c.next()
+			}
+			name, want, _ := strings.Cut(test.want, ":")
+			if f.Command != wire.Error || header(f, name) != want {
+				t.Errorf("got %s %v %q, want ERROR with %s", f.Command, f.Headers, f.Body, test.want)
+			}
+			c.closed()
+			_ = c.conn.Close()
+			if err := <-h.ended; err == nil {
+				t.Error("the connection ended without a reason for the log")
+			}
+		})
+	}
+}
+
+func TestShutdownSaysGoodbye(t *testing.T) {
+	h := newHouse(t)
+	connected, silent := h.connect(wire.V11), h.dial()
+	h.stop()
+	connected.expect(wire.Error, "message:Server is shutting down")
+	connected.closed()
+	silent.expect(wire.Error, "message:Server is shutting down")
+	for range 2 {
+		_ = connected.conn.Close()
+		_ = silent.conn.Close()
+		if err := <-h.ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
+
+func TestConnectionThatJustClosesIsNoError(t *testing.T) {
+	h := newHouse(t)
+	c := h.connect(wire.V12)
+	_ = c.conn.Close()
+	if err := <-h.ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
