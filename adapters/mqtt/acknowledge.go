@@ -1,0 +1,226 @@
+package mqtt
+
+import (
+	"errors"
+
+	"tridge/core/confirm"
+	"tridge/core/queue"
+)
+
+// settleAt is how many acknowledged deliveries are gathered before the queue is told. They never wait for more: what
+// is gathered is settled before the reader waits for the client.
+const settleAt = 64
+
+// acknowledge handles PUBACK, PUBREC, PUBREL and PUBCOMP (3.4 to 3.7).
+func (c *conn) acknowledge(t packetType, a ackPacket) error {
+	switch t {
+	case typePuback:
+		return c.puback(a)
+	case typePubrec:
+		return c.pubrec(a)
+	case typePubrel:
+		return c.pubrel(a.id)
+	}
+	return c.pubcomp(a.id)
+}
+
+// puback ends a QoS 1 exchange.
+func (c *conn) puback(a ackPacket) error {
+	b := c.out.Begin()
+	f := &c.session.inflight
+	s := f.slot(a.id)
+	switch {
+	case s == nil || s.state != slotSent: // of an earlier connection, or twice
+		c.out.End(b)
+		return nil
+	case s.qos != qos1:
+		c.out.End(b)
+		return protocolError("PUBACK for a packet of quality of service 2")
+	}
+	delivery, retained := s.delivery, s.message != nil
+	f.close(a.id)
+	wake := c.unstarve()
+	c.out.End(b)
+	if !retained {
+		if err := c.settle(delivery, a.reason); err != nil {
+			return err
+		}
+	}
+	if wake {
+		c.source.Wake()
+	}
+	return nil
+}
+
+// pubrec is the client's word that it has a QoS 2 message: the queue may forget it, the identifier is kept until
+// PUBCOMP (4.3.3).
+func (c *conn) pubrec(a ackPacket) error {
+	b := c.out.Begin()
+	f := &c.session.inflight
+	s := f.slot(a.id)
+	switch {
+	case s == nil || s.state == slotReturning:
+		c.out.End(b)
+		c.send(typePubrel, a.id, ReasonPacketIDNotFound)
+		return nil
+	case s.qos != qos2:
+		c.out.End(b)
+		return protocolError("PUBREC for a packet of quality of service 1")
+	case s.state == slotReleased:
+		c.out.End(b)
+		c.send(typePubrel, a.id, ReasonSuccess)
+		return nil
+	case s.state != slotSent: // PUBREL is on its way already
+		c.out.End(b)
+		return nil
+	}
+	delivery, retained := s.delivery, s.message != nil
+	s.delivery, s.message = queue.Delivery{}, nil
+	failed, durable := a.reason.Failed(), c.session.durable
+	f.order++
+	s.order = f.order
+	switch {
+	case failed: // [5.0, figure 4.3]: the exchange is over
+		s.state = slotEnding
+	case durable:
+		c.tickets++
+		s.state, s.ticket = slotReleasing, c.tickets
+		c.releasing = append(c.releasing, a.id)
+	default:
+		s.state = slotReleased
+		b = appendAck(b, c.version, typePubrel, a.id, ReasonSuccess)
+	}
+	ticket := c.tickets
+	c.out.End(b)
+	if durable && !failed {
+		// Before the acknowledgement: after a crash in between the message comes back and is known to be finished.
+		receipt, err := c.server.config.State.Put(c.session.sentRow(a.id, rowReleased, delivery.ID))
+		if err != nil {
+			return &Error{Reason: ReasonUnspecified, Text: "internal error", Cause: err}
+		}
+		receipt.Redeem(confirm.Ticket{To: (*releaser)(c), Seq: ticket})
+	}
+	if !retained {
+		if err := c.settle(delivery, a.reason); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return c.freeIdentifier(a.id)
+	}
+	return nil
+}
+
+// pubcomp ends a QoS 2 exchange.
+func (c *conn) pubcomp(id uint16) error {
+	b := c.out.Begin()
+	s := c.session.inflight.slot(id)
+	known := s != nil && s.state == slotReleased
+	if known {
+		s.state = slotEnding
+	}
+	c.out.End(b)
+	if !known {
+		return nil
+	}
+	// The row outlives the acknowledgement of its message: without it the message would come back as a new one.
+	if c.session.durable {
+		if err := c.flushAcks(); err != nil {
+			return err
+		}
+	}
+	return c.freeIdentifier(id)
+}
+
+// freeIdentifier ends what is left of an exchange in slotEnding, for the goroutine that put it there: the row goes,
+// then the identifier is free. The other way round the next PUBLISH could be under the identifier already, and its row
+// would go. What the queue is told of the message has been told.
+func (c *conn) freeIdentifier(id uint16) error {
+	b := c.out.Begin()
+	recorded := c.session.durable && c.session.inflight.slot(id).qos == qos2
+	c.out.End(b)
+	if recorded {
+		// Nobody waits for it: a row that comes back after a crash costs one more PUBREL.
+		if _, err := c.server.config.State.Put(c.session.sentTombstone(id)); err != nil {
+			return &Error{Reason: ReasonUnspecified, Text: "internal error", Cause: err}
+		}
+	}
+	b = c.out.Begin()
+	c.session.inflight.close(id)
+	wake := c.unstarve()
+	c.out.End(b)
+	if wake {
+		c.source.Wake()
+	}
+	return nil
+}
+
+// unstarve reports whether the writer waits for the room that has just been made. The outbox is held.
+func (c *conn) unstarve() bool {
+	starved := c.starved
+	c.starved = false
+	return starved
+}
+
+// releaser is told that PUBREC rows are safe.
+type releaser conn
+
+// Confirmed implements confirm.Sink: PUBREL leaves now (decision 20).
+func (r *releaser) Confirmed(_, last uint64, err error) {
+	c := (*conn)(r)
+	if err != nil {
+		c.stop(&Error{Reason: ReasonUnspecified, Text: "internal error", Cause: err})
+		return
+	}
+	b := c.out.Begin()
+	done := 0
+	for _, id := range c.releasing {
+		s := c.session.inflight.slot(id)
+		if s.ticket > last {
+			break
+		}
+		done++
+		s.state = slotReleased
+		if !c.closed {
+			b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
+		}
+	}
+	c.releasing = append(c.releasing[:0], c.releasing[done:]...)
+	c.out.End(b)
+}
+
+// settle gathers a delivery that the client has acknowledged, or refuses one it could not take.
+func (c *conn) settle(d queue.Delivery, reason Reason) error {
+	if reason.Failed() {
+		refused := [1]queue.Delivery{d}
+		_, err := c.sub.Settle(refused[:], queue.Reject)
+		return queueGone(err)
+	}
+	c.acked = append(c.acked, d)
+	if len(c.acked) >= settleAt {
+		return c.flushAcks()
+	}
+	return nil
+}
+
+// flushAcks tells the queue what the client has acknowledged.
+func (c *conn) flushAcks() error {
+	if len(c.acked) == 0 {
+		return nil
+	}
+	_, err := c.sub.Settle(c.acked, queue.Ack)
+	clear(c.acked)
+	c.acked = c.acked[:0]
+	return queueGone(err)
+}
+
+// queueGone ends the connection of a session whose queue was deleted or cannot be read.
+func queueGone(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, queue.ErrClosed):
+		return &Error{Reason: ReasonAdministrativeAction, Text: "the session's queue was deleted", Cause: err}
+	}
+	return &Error{Reason: ReasonUnspecified, Text: "internal error", Cause: err}
+}

@@ -1,0 +1,305 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"tridge/core/confirm"
+	"tridge/core/queue"
+	"tridge/core/router"
+	"tridge/core/session"
+)
+
+// goodbyeTime is what a peer gets to read our last words, and then to close.
+const goodbyeTime = 2 * time.Second
+
+// conn is one connection. Its reader goroutine is the one that serves it.
+type conn struct {
+	// immutable
+	server *Server
+	net    net.Conn
+	out    *session.Outbox
+	ctx    context.Context
+	cancel context.CancelCauseFunc // why the connection ends from our side
+	holder holder
+
+	// immutable once CONNECT has been accepted
+	version byte
+	connect *connectPacket
+	session *clientSession
+	user    string
+	log     *slog.Logger
+
+	// reader goroutine
+	packets   *packetReader
+	decoder   decoder
+	ingress   ingress
+	publisher *router.Publisher
+	aliases   []string // topic by alias, less one
+	heart     *session.Heart
+	row       [1]queue.Row
+	acked     []queue.Delivery // acknowledged and not settled yet
+	accepted  bool             // CONNACK said yes
+	bye       bool             // DISCONNECT came: no will
+	emit      func(seq uint64, a answer, err error)
+
+	// guarded by the outbox
+	order   confirm.Order[answer]
+	reply   []byte // the reply buffer while answers are released
+	inbound int    // QoS 1 and 2 PUBLISH packets of the client in progress
+	closed  bool   // our last packet is written: nothing may follow [MQTT-3.14.4-1]
+	sub     *queue.Subscription
+	starved bool // the writer waits for room in the client's window
+	cursors []*cursor
+
+	// guarded by the outbox: rows of QoS 2 identifiers on their way to the log (decision 20), in order
+	tickets   uint64
+	recording []uint16
+	releasing []uint16
+
+	// writer goroutine
+	source      session.Source
+	egress      egress
+	taken       []queue.Delivery
+	done        []queue.Delivery // need no acknowledgement
+	plan        []planned
+	rows        []queue.Row
+	identifiers []uint32
+}
+
+// answer is a packet that is owed to the client, in the order of what it answers [MQTT-4.6.0-2].
+type answer struct {
+	kind    packetType // PUBACK, PUBREC, PUBCOMP
+	id      uint16
+	reason  Reason
+	counted bool // it ends an exchange that counts against the receive maximum
+}
+
+// ServeConn implements session.Handler.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	s.connections.Add(1)
+	defer s.connections.Add(-1)
+	c := &conn{server: s, net: nc, out: session.NewOutbox(nc), log: s.log.With("conn", nc.RemoteAddr().String())}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.cancel(nil)
+	c.emit = c.settleAnswer
+	c.holder = holder{evict: c.evict, released: make(chan struct{})}
+	c.packets = newPacketReader(nc, s.limits.PacketSize)
+	c.source.Init(c.out, c)
+	// A reader that waits for the peer is woken by a deadline in the past; one that waits for its writer, because the
+	// peer does not read, soon.
+	unblock := context.AfterFunc(c.ctx, func() {
+		_ = nc.SetReadDeadline(time.Unix(1, 0))
+		_ = nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
+	})
+	defer unblock()
+
+	err := c.handshake()
+	if err == nil {
+		err = c.read()
+	}
+	return c.finish(err)
+}
+
+// stop ends the connection from any goroutine; the first reason counts.
+func (c *conn) stop(err error) { c.cancel(err) }
+
+func (c *conn) evict() { c.stop(&Error{Reason: ReasonSessionTakenOver, Text: "session taken over"}) }
+
+// read is the life of an accepted connection.
+func (c *conn) read() error {
+	for {
+		header, body, private, err := c.packets.next()
+		var present propertySet
+		if err == nil {
+			present, err = c.server.limits.verify(c.version, header, body)
+		}
+		if err == nil {
+			err = c.dispatch(header, body, present, private)
+		}
+		if err == nil && !c.packets.ready() {
+			c.decoder.release()
+			c.ingress.release()
+			err = c.flushAcks()
+		}
+		if err != nil {
+			return err
+		}
+		c.out.WaitRoom()
+	}
+}
+
+// errDisconnect ends the read loop: the client said DISCONNECT.
+var errDisconnect = errors.New("mqtt: disconnected")
+
+func (c *conn) dispatch(header byte, body []byte, present propertySet, private bool) error {
+	switch packetType(header >> 4) {
+	case typePublish:
+		p, err := c.decoder.decodePublish(header, body, present)
+		if err != nil {
+			return err
+		}
+		p.private = private
+		return c.publish(p)
+	case typePuback, typePubrec, typePubrel, typePubcomp:
+		a, err := c.decoder.decodeAck(header, body)
+		if err != nil {
+			return err
+		}
+		return c.acknowledge(packetType(header>>4), a)
+	case typeSubscribe:
+		p, err := c.decoder.decodeSubscribe(header, body)
+		if err != nil {
+			return err
+		}
+		return c.subscribe(p)
+	case typeUnsubscribe:
+		id, filters, err := c.decoder.decodeUnsubscribe(header, body)
+		if err != nil {
+			return err
+		}
+		return c.unsubscribe(id, filters)
+	case typePingreq:
+		b := c.out.Begin()
+		c.out.End(appendPingresp(b))
+		return nil
+	case typeDisconnect:
+		p, err := c.decoder.decodeDisconnect(header, body)
+		if err != nil {
+			return err
+		}
+		return c.disconnect(p)
+	case typeConnect: // [MQTT-3.1.0-2]
+		return protocolError("second CONNECT")
+	case typeAuth: // [MQTT-4.12.0-7]: CONNECT had no authentication method, or it would not have been accepted
+		return protocolError("AUTH without an authentication method")
+	}
+	return malformed("packet type that a client does not send")
+}
+
+// disconnect handles DISCONNECT (3.14).
+func (c *conn) disconnect(p disconnectPacket) error {
+	if p.hasExpiry {
+		if c.connect.expiry == 0 && p.expiry != 0 { // 5.0, 3.14.2.2.2
+			return protocolError("session expiry raised from 0")
+		}
+		c.session.expiry = p.expiry
+	}
+	if c.version < version5 || p.reason == ReasonSuccess {
+		c.bye = true // [MQTT-3.1.2-10]
+	}
+	return errDisconnect
+}
+
+// Confirmed implements confirm.Sink for what the client published: answers leave in order, when they are true.
+func (c *conn) Confirmed(first, last uint64, err error) {
+	c.reply = c.out.Begin()
+	c.order.Complete(first, last, err, c.emit)
+	b := c.reply
+	c.reply = nil
+	c.out.End(b)
+	if err != nil { // nothing is answered: the client sends again to a gateway that can write
+		c.stop(&Error{Reason: ReasonUnspecified, Text: "internal error", Cause: err})
+	}
+}
+
+// settleAnswer appends one answer. The outbox is held.
+func (c *conn) settleAnswer(_ uint64, a answer, err error) {
+	if a.counted {
+		c.inbound--
+	}
+	if err == nil && !c.closed {
+		c.reply = appendAck(c.reply, c.version, a.kind, a.id, a.reason)
+	}
+}
+
+// promise has an answer sent when a receipt is safe, after those promised before.
+func (c *conn) promise(a answer, r confirm.Receipt) {
+	b := c.out.Begin()
+	seq := c.order.Issue(a)
+	c.out.End(b)
+	r.Redeem(confirm.Ticket{To: c, Seq: seq})
+}
+
+// send appends one packet that waits for nothing.
+func (c *conn) send(t packetType, id uint16, reason Reason) {
+	b := c.out.Begin()
+	if !c.closed {
+		b = appendAck(b, c.version, t, id, reason)
+	}
+	c.out.End(b)
+}
+
+// finish says goodbye, lets go of the session and tells why the connection ended; nil is an orderly end.
+func (c *conn) finish(err error) error {
+	c.heart.Stop()
+	if c.ctx.Err() != nil && !errors.Is(err, errDisconnect) { // the reader was woken: the reason is elsewhere
+		err = context.Cause(c.ctx)
+		if errors.Is(err, context.Canceled) {
+			err = &Error{Reason: ReasonServerShuttingDown, Text: "server shutting down"}
+		}
+	}
+	linger := c.goodbye(err)
+	c.out.Finish(goodbyeTime)
+	if c.session != nil {
+		c.detach()
+	}
+	if linger {
+		c.linger()
+	}
+	switch {
+	case errors.Is(err, errDisconnect):
+		return nil
+	case errors.Is(err, io.EOF):
+		return errors.New("mqtt: closed by the peer without DISCONNECT")
+	}
+	return err
+}
+
+// goodbye appends the last packet, when the version has one for the reason, and reports whether the peer should get
+// time to read it.
+func (c *conn) goodbye(err error) bool {
+	b := c.out.Begin()
+	defer func() { c.out.End(b) }()
+	if c.closed {
+		return false
+	}
+	c.closed = true
+	known, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok || c.version == 0:
+		return false
+	case !c.accepted:
+		if !known.Reason.inConnack(c.version) { // [MQTT-3.1.4-1]
+			return false
+		}
+		b = appendConnack(b, c.version, &connackPacket{reason: known.Reason, reasonString: c.reasonString(known)})
+	case c.version == version5:
+		b = appendDisconnect(b, known.Reason, c.reasonString(known))
+	default:
+		return false
+	}
+	return true
+}
+
+// reasonString is the text for the peer, if it wants one and takes it [MQTT-3.1.2-29].
+func (c *conn) reasonString(e *Error) string {
+	const overhead = 16
+	if c.connect == nil || !c.connect.problemInfo || e.Reason == ReasonSuccess ||
+		c.connect.packetLimit > 0 && len(e.Text)+overhead > c.connect.packetLimit {
+		return ""
+	}
+	return e.Text
+}
+
+// linger reads what the peer still sends, so that closing does not destroy our last packet under way to it.
+func (c *conn) linger() {
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = c.net.SetReadDeadline(time.Now().Add(goodbyeTime))
+		_, _ = io.Copy(io.Discard, io.LimitReader(c.net, int64(c.server.limits.PacketSize)))
+	}
+}

@@ -1,0 +1,284 @@
+package mqtt
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"tridge/core/auth"
+	"tridge/core/queue"
+	"tridge/core/session"
+)
+
+// handshake reads CONNECT and answers it (3.1). Until it is there the peer has Limits.Handshake.
+func (c *conn) handshake() error {
+	limits := &c.server.limits
+	if err := c.net.SetReadDeadline(time.Now().Add(limits.Handshake)); err != nil {
+		return err
+	}
+	header, body, err := c.packets.first()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("mqtt: no CONNECT within %v", limits.Handshake)
+	case err != nil:
+		return err
+	}
+	version, ok, err := protocolLevel(body)
+	if err != nil {
+		return err
+	}
+	c.version = version
+	if !ok { // [MQTT-3.1.2-2]: in the words of the nearest version; bridges mark theirs with the highest bit
+		c.version = version311
+		if version > version5 && version < 0x80 {
+			c.version = version5
+		}
+		return &Error{Reason: ReasonUnsupportedVersion, Text: "unsupported protocol version"}
+	}
+	will, err := limits.verify(version, header, body)
+	if err != nil {
+		return err
+	}
+	c.decoder.version = version
+	if c.connect, err = c.decoder.decodeConnect(header, body, will); err != nil {
+		return err
+	}
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if c.ctx.Err() != nil { // it was woken by a deadline that has just been lifted
+		return c.ctx.Err()
+	}
+	return c.accept()
+}
+
+// accept lets the client in and gives it its session.
+func (c *conn) accept() error {
+	p := c.connect
+	assigned, err := c.identify()
+	if err != nil {
+		return err
+	}
+	if err := validWill(p.will); err != nil {
+		return err
+	}
+	if p.authMethod != "" { // 5.0, 4.12
+		return &Error{Reason: ReasonBadAuthenticationMethod, Text: "no authentication method is supported"}
+	}
+	host, err := c.login()
+	if err != nil {
+		return err
+	}
+	if err := c.take(sessionKey{host.Router.Name(), p.clientID}); err != nil {
+		return err
+	}
+	present, err := c.open(host)
+	if err != nil {
+		return err
+	}
+	cs := c.session
+	c.log = c.log.With("vhost", cs.key.vhost, "client", cs.key.clientID)
+	c.publisher = host.Router.NewPublisher(cs.origin)
+	c.ingress = ingress{clientID: p.clientID, user: c.user, replies: host.Replies, losses: &c.server.losses}
+	c.egress = egress{version: c.version, packetLimit: p.packetLimit, replies: host.Replies, losses: &c.server.losses}
+	c.beat()
+
+	limits := &c.server.limits
+	connack := connackPacket{
+		sessionPresent: present,
+		receiveLimit:   uint16(limits.ReceiveMaximum),
+		packetLimit:    uint32(limits.PacketSize),
+		aliasLimit:     uint16(limits.TopicAliases),
+	}
+	if assigned {
+		connack.assignedID = p.clientID
+	}
+	for id := range cs.received {
+		cs.received[id] = false
+	}
+	sub, err := c.listen()
+	if err != nil {
+		return err
+	}
+	b := c.out.Begin()
+	b = appendConnack(b, c.version, &connack)
+	c.accepted, c.sub = true, sub
+	cs.inflight.limit, cs.inflight.window = limits.Inflight, min(p.receiveLimit, limits.Inflight)
+	for _, id := range cs.inflight.resume() { // [MQTT-4.4.0-1]
+		b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
+	}
+	c.out.End(b)
+	c.source.Wake()
+	return nil
+}
+
+// identify checks the client identifier, or assigns one (3.1.3.1).
+func (c *conn) identify() (assigned bool, err error) {
+	p := c.connect
+	switch {
+	case len(p.clientID) > c.server.limits.ClientID:
+		return false, &Error{Reason: ReasonClientIDNotValid, Text: "client identifier too long"}
+	case p.clientID != "":
+		return false, nil
+	case p.version == version31, p.version == version311 && !p.cleanStart: // [MQTT-3.1.3-8]
+		return false, &Error{Reason: ReasonClientIDNotValid, Text: "client identifier missing"}
+	}
+	p.clientID = "auto-" + rand.Text()
+	return true, nil
+}
+
+// validWill checks what the codec leaves to us. Wills to topics of the gateway are refused like any other publish.
+func validWill(w *willPacket) error {
+	if w == nil {
+		return nil
+	}
+	switch p := &w.publish; {
+	case !validTopicName(p.topic), strings.HasPrefix(p.topic, "$"):
+		return &Error{Reason: ReasonTopicNameInvalid, Text: "will topic"}
+	case strings.ContainsAny(p.responseTopic, "+#"): // [MQTT-3.3.2-14]
+		return protocolError("wildcard in the response topic")
+	}
+	return nil
+}
+
+// login asks who the client is.
+func (c *conn) login() (Host, error) {
+	p := c.connect
+	credentials := auth.Credentials{User: p.user, Password: p.password, Named: p.named}
+	if remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String()); err == nil {
+		credentials.Remote = remote.Addr()
+	}
+	r, identity, err := c.server.config.Login(c.ctx, credentials, c.server.config.VHost)
+	switch {
+	case errors.Is(err, auth.ErrRefused):
+		return Host{}, &Error{Reason: ReasonBadUserNameOrPassword, Text: "access refused", Cause: err}
+	case err != nil:
+		return Host{}, &Error{Reason: ReasonServerUnavailable, Text: "server unavailable", Cause: err}
+	}
+	c.user, p.password = identity.User, nil
+	host, ok := c.server.config.Host(r.Name())
+	if !ok {
+		return Host{}, &Error{Reason: ReasonServerUnavailable, Text: "server unavailable",
+			Cause: fmt.Errorf("virtual host %q is not there", r.Name())}
+	}
+	return host, nil
+}
+
+// take makes this connection the holder of a session. The holder before is disconnected [MQTT-3.1.4-3] and waited
+// for, so that what it had unacknowledged is back in the queue.
+func (c *conn) take(key sessionKey) error {
+	cs, before := c.server.claim(key, &c.holder)
+	c.session = cs
+	if before == nil {
+		return nil
+	}
+	if before.evict != nil {
+		before.evict()
+	}
+	<-before.released // bounded: its reader is woken, its writer has goodbyeTime
+	if c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
+	return nil
+}
+
+// open gives the connection the session it asked for: the one that is there, or a new one. present says which.
+func (c *conn) open(host Host) (present bool, err error) {
+	s, cs, p := c.server, c.session, c.connect
+	if cs.alive && (p.cleanStart || !cs.intact()) {
+		if err := s.end(cs); err != nil {
+			return false, unavailable(err)
+		}
+	}
+	if !cs.alive {
+		return false, unavailable(s.begin(cs, host, host.Router.NewOrigin(), p.expiry))
+	}
+	if cs.durable { // an exclusive queue stays with the origin that declared it
+		cs.origin = cs.host.Router.NewOrigin()
+	}
+	cs.will = nil // it was delayed for exactly this [MQTT-3.1.3-9]
+	cs.expiry, cs.endsAt = p.expiry, 0
+	if cs.durable {
+		_, err = s.config.State.Put(cs.row(0))
+	}
+	return true, unavailable(err)
+}
+
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Reason: ReasonServerUnavailable, Text: "server unavailable", Cause: err}
+}
+
+// intact reports whether the session's queue is still there: an operator may have deleted it.
+func (cs *clientSession) intact() bool {
+	if cs.queue == nil {
+		return len(cs.filters) == 0
+	}
+	q, err := cs.host.Router.Queue(cs.queue.Name(), cs.origin)
+	return err == nil && q == cs.queue
+}
+
+// beat watches the client's keep-alive [MQTT-3.1.2-22].
+func (c *conn) beat() {
+	if c.connect.keepAlive == 0 {
+		return
+	}
+	silent := func() { c.stop(&Error{Reason: ReasonKeepAliveTimeout, Text: "keep alive timeout"}) }
+	c.heart = session.NewHeart(c.out, 0, c.connect.keepAlive*3/2, nil, silent)
+	c.packets.source = c.heart.Reader(c.packets.source)
+}
+
+// detach ends the connection's hold on its session: tokens go back, the session ends or waits for its client.
+// The writer has ended.
+func (c *conn) detach() {
+	s, cs := c.server, c.session
+	if c.accepted {
+		b := c.out.Begin()
+		tokens := cs.inflight.lose()
+		// Rows that become safe from now on are the business of whoever holds the session next.
+		c.cursors, c.recording, c.releasing = nil, nil, nil
+		c.out.End(b)
+		if c.sub != nil {
+			if err := c.flushAcks(); err != nil {
+				c.log.Error("acknowledgements not written", "queue", cs.queue.Name(), "err", err)
+			}
+			if len(tokens) > 0 {
+				if _, err := c.sub.Settle(tokens, queue.Requeue); err != nil && !errors.Is(err, queue.ErrClosed) {
+					c.log.Error("deliveries not requeued", "queue", cs.queue.Name(), "err", err)
+				}
+			}
+			c.sub.Close()
+		}
+		if w := c.connect.will; w != nil && !c.bye {
+			s.leaveWill(cs, w, c.user)
+		}
+		c.park()
+	}
+	s.release(cs, &c.holder)
+}
+
+// park ends the session, or notes until when it waits for its client.
+func (c *conn) park() {
+	s, cs := c.server, c.session
+	var err error
+	switch {
+	case cs.expiry == 0:
+		err = s.end(cs)
+	case cs.expiry == never:
+		cs.endsAt = 0
+	default:
+		cs.endsAt = time.Now().UnixMilli() + int64(cs.expiry)*1000
+	}
+	if err == nil && cs.durable {
+		_, err = s.config.State.Put(cs.row(cs.endsAt))
+	}
+	if err != nil {
+		c.log.Error("session state not written", "err", err)
+	}
+}

@@ -1,0 +1,139 @@
+package mqtt
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tridge/core/auth"
+	"tridge/core/confirm"
+	"tridge/core/queue"
+	"tridge/core/retained"
+	"tridge/core/router"
+	"tridge/core/session"
+)
+
+// Config is what a Server works with.
+type Config struct {
+	// Login lets a client in, or answers an error that wraps auth.ErrRefused.
+	Login func(ctx context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error)
+	// Host returns what belongs to the virtual host of that name.
+	Host func(vhost string) (Host, bool)
+
+	VHost  string // the virtual host of this listener's clients; "" is "/"
+	State  State  // nil: sessions do not survive a restart
+	Limits Limits
+	Log    *slog.Logger
+}
+
+// Host is a virtual host as this adapter needs it.
+type Host struct {
+	Router   *router.Router
+	Retained *retained.Store // nil: a subscriber gets no retained messages
+	Replies  Replies         // nil: reply addresses of other protocols are lost and counted
+}
+
+// Replies names reply addresses so that they cross protocols; core/reply implements it.
+type Replies interface {
+	// Token returns the token of an address; false when it cannot have one.
+	Token(exchange, key string) (string, bool)
+	// Resolve returns the address of a token.
+	Resolve(token string) (exchange, key string, ok bool)
+}
+
+// State keeps the rows of persistent sessions; format.md says what is in them.
+type State interface {
+	// Put writes rows as one record; the receipt is safe when they are.
+	Put(rows ...queue.Row) (confirm.Receipt, error)
+	// Range iterates over what a table held when the gateway started.
+	Range(t queue.Table) iter.Seq2[string, []byte]
+}
+
+// Limits bound one connection. The zero value of a field is its default.
+type Limits struct {
+	Handshake      time.Duration // until CONNECT is there; 10 s
+	PacketSize     int           // bytes of the largest packet taken; 16 MiB
+	ReceiveMaximum int           // QoS 1 and 2 PUBLISH packets of a 5.0 client in progress; 1,024
+	Inflight       int           // QoS 1 and 2 PUBLISH packets sent to a client and not acknowledged; 1,024
+	TopicAliases   int           // topic aliases a 5.0 client may set; 16
+	Filters        int           // filters of one session, and of one SUBSCRIBE or UNSUBSCRIBE; 10,000
+	UserProperties int           // user properties of one packet, and of one will; 1,000
+	ClientID       int           // bytes of a client identifier; 1,024
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	if l.Handshake == 0 {
+		l.Handshake = 10 * time.Second
+	}
+	set(&l.PacketSize, 16<<20)
+	set(&l.ReceiveMaximum, 1024)
+	set(&l.Inflight, 1024)
+	set(&l.TopicAliases, 16)
+	set(&l.Filters, 10_000)
+	set(&l.UserProperties, 1000)
+	set(&l.ClientID, 1024)
+	l.PacketSize = min(l.PacketSize, maxRemaining+fixedHeader)
+	l.ReceiveMaximum, l.Inflight = min(l.ReceiveMaximum, maxPacketID), min(l.Inflight, maxPacketID)
+	return l
+}
+
+// Server serves MQTT connections and owns the sessions of their clients, connected or not.
+type Server struct {
+	// immutable
+	config Config
+	limits Limits
+	log    *slog.Logger
+	losses Losses
+
+	connections atomic.Int64
+
+	// guarded by mu; leaf: call nothing while held
+	mu       sync.Mutex
+	sessions map[sessionKey]*clientSession
+	clock    clock
+}
+
+var _ session.Handler = (*Server)(nil)
+
+// NewServer returns a server with the persistent sessions that State holds. The error is about a row that cannot be
+// read.
+func NewServer(c Config) (*Server, error) {
+	if c.VHost == "" {
+		c.VHost = "/"
+	}
+	s := &Server{config: c, limits: c.Limits.withDefaults(), log: c.Log, sessions: map[sessionKey]*clientSession{}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if c.State != nil {
+		if err := s.restore(); err != nil {
+			return nil, fmt.Errorf("mqtt: restore sessions: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Losses counts what could not be converted.
+func (s *Server) Losses() *Losses { return &s.losses }
+
+// Stats is a snapshot of the server's figures.
+type Stats struct {
+	Connections int // accepted and not ended
+	Sessions    int // known client identifiers, connected or not
+}
+
+// Stats returns the figures as of now.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{Connections: int(s.connections.Load()), Sessions: len(s.sessions)}
+}
