@@ -139,6 +139,11 @@ func TestFloodingReaderWaitsForItsPeer(t *testing.T) {
 	defer client.Close()
 	o := NewOutbox(server)
 	reply(o, "first")
+	for taken := false; !taken; time.Sleep(time.Millisecond) { // the writer is stuck with it from then on
+		b := o.Begin()
+		taken = len(b) == 0
+		o.End(b)
+	}
 	chunk := strings.Repeat("x", replyLimit)
 	reply(o, chunk)
 	reply(o, chunk)

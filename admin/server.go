@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Config is what a Server reads from. The functions are called from many goroutines.
+type Config struct {
+	Ready     func() error      // nil, or why the gateway takes no traffic
+	Listeners func() []Listener // where it listens now
+	Log       *slog.Logger
+}
+
+// Listener is one address the gateway listens on.
+type Listener struct {
+	Protocol string `json:"protocol"` // amqp, stomp, mqtt or http
+	Address  string `json:"address"`  // host:port
+}
+
+// Server is the HTTP side of the gateway.
+type Server struct {
+	config Config
+	mux    *http.ServeMux
+}
+
+var _ http.Handler = (*Server)(nil)
+
+// NewServer returns a server with every route it has.
+func NewServer(c Config) *Server {
+	s := &Server{config: c, mux: http.NewServeMux()}
+	s.get("/livez", s.live)
+	s.get("/readyz", s.ready)
+	s.get("/api/listeners", s.listeners)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, "Object Not Found", "nothing is at "+r.URL.Path)
+	})
+	return s
+}
+
+// get routes GET and HEAD of exactly that path and refuses its other methods.
+func (s *Server) get(path string, h http.HandlerFunc) {
+	s.mux.HandleFunc("GET "+path, h)
+	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		refuse(w, http.StatusMethodNotAllowed, "Method Not Allowed", r.Method+" is not for "+path)
+	})
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+const (
+	headerTimeout = 10 * time.Second // for a request's headers
+	bodyTimeout   = 30 * time.Second // for a whole request, and for a whole answer
+	idleTimeout   = 2 * time.Minute  // between requests of one connection
+	headerBytes   = 64 << 10
+	closeTimeout  = time.Second // for the answers under way at the end
+)
+
+// Serve answers requests on ln until ctx ends, then finishes those under way, for a second at most. It closes ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	server := &http.Server{
+		Handler: s, ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout, WriteTimeout: bodyTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: headerBytes,
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if server.Shutdown(bounded) != nil {
+			_ = server.Close() // the peers that are still there have had their second
+		}
+	})
+	err := server.Serve(ln)
+	if stop() {
+		return err // it ended by itself
+	}
+	<-closed
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// answer writes v as JSON.
+func answer(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // every answer is a plain struct
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the peer may be gone; there is nobody else to tell
+}
+
+// problem is how errors are written, as clients of RabbitMQ's management expect them.
+type problem struct {
+	Error  string `json:"error"`
+	Reason string `json:"reason"`
+}
+
+func refuse(w http.ResponseWriter, status int, what, reason string) {
+	answer(w, status, problem{what, reason})
+}

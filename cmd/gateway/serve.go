@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"tridge/adapters/amqp"
+	"tridge/adapters/mqtt"
+	"tridge/adapters/stomp"
+	"tridge/adapters/stomp/wire"
+	"tridge/admin"
+	"tridge/config"
+	"tridge/core/auth"
+	"tridge/core/broker"
+	"tridge/core/router"
+	"tridge/core/session"
+	"tridge/core/topology"
+	"tridge/core/wal"
+)
+
+// product is the name peers are told.
+const product = "Tridge"
+
+// drainTimeout is how long sessions may take to say goodbye. With what closing the log takes it stays below the ten
+// seconds after which a process manager loses its patience.
+const drainTimeout = 7 * time.Second
+
+// serve runs the gateway until ctx ends.
+func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
+	f, err := readFiles(s)
+	if err != nil {
+		return err
+	}
+	log := newLogger(f.gateway.Log, stderr)
+	log.Info("starting", "version", versionText(), "data", f.gateway.Data)
+
+	// running ends when we are told to stop or when a listener fails; the cause tells which.
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	now := &state{reason: errRecovering}
+	open := &listeners{state: now, stdout: stdout, log: log, failed: fail}
+
+	// HTTP comes first and goes last: it is where people look when the rest does not answer.
+	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer unwatch()
+	web := admin.NewServer(admin.Config{Ready: now.ready, Listeners: now.listeners, Log: log})
+	if err := open.start(watching, &watchers, "http", f.gateway.Listeners.HTTP, web.Serve); err != nil {
+		return err
+	}
+
+	b, err := broker.Open(broker.Config{Dir: f.gateway.Data, Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log})
+	switch {
+	case errors.Is(err, broker.ErrInUse):
+		return fmt.Errorf("another gateway uses the data directory %s; end it, or choose another with --data DIR", f.gateway.Data)
+	case err != nil:
+		return err
+	}
+	// What a session has published is confirmed or refused by the time the log is closed: it is closed last.
+	err = serveBroker(running, b, f, s.routes != "", open, log)
+	return errors.Join(err, b.Close())
+}
+
+// serveBroker applies the routes, opens the listeners, and drains them when ctx ends.
+func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool, open *listeners, log *slog.Logger) error {
+	if hasRoutes {
+		if err := applyRoutes(ctx, b, f.changes, log); err != nil {
+			return err
+		}
+	}
+	open.state.set(errStarting)
+	login := newLogin(f.users, b)
+	limits := f.gateway.Limits
+	devices, err := mqtt.NewServer(mqtt.Config{
+		Login: login, Host: mqttHosts(b), State: b.State(), Log: log.With("proto", "mqtt"),
+		Limits: mqtt.Limits{Handshake: limits.Handshake, PacketSize: int(limits.MessageSize)},
+	})
+	if err != nil {
+		return err
+	}
+	defer devices.Close()
+	applications := amqp.NewServer(amqp.Config{
+		Login: login, Version: versionText(), Cluster: product, Log: log.With("proto", "amqp"),
+		Replies: func(vhost string) amqp.Replies {
+			if host, ok := b.VHost(vhost); ok {
+				return host.Replies
+			}
+			return nil
+		},
+		Limits: amqp.Limits{Handshake: limits.Handshake, MessageSize: limits.MessageSize},
+	})
+	legacy := stomp.NewServer(stomp.Config{
+		Login: login, Product: product, Log: log.With("proto", "stomp"),
+		Replies: func(vhost string) stomp.Replies {
+			if host, ok := b.VHost(vhost); ok {
+				return host.Replies
+			}
+			return nil
+		},
+		Limits: stomp.Limits{Handshake: limits.Handshake, Frame: wire.Limits{Body: int(limits.MessageSize)}},
+	})
+
+	accepting, drain := context.WithCancel(ctx)
+	var sessions sync.WaitGroup
+	for _, each := range []struct {
+		protocol, address string
+		handler           session.Handler
+	}{
+		{"amqp", f.gateway.Listeners.AMQP, applications},
+		{"stomp", f.gateway.Listeners.STOMP, legacy},
+		{"mqtt", f.gateway.Listeners.MQTT, devices},
+	} {
+		err = open.start(accepting, &sessions, each.protocol, each.address, func(ctx context.Context, ln net.Listener) error {
+			return session.Serve(ctx, ln, each.handler, session.Limits{Connections: limits.Connections}, log.With("proto", each.protocol))
+		})
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		open.state.set(nil)
+		log.Info("ready")
+		<-ctx.Done()
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			err = cause
+		}
+	}
+	open.state.set(errDraining)
+	log.Info("draining", "at most", drainTimeout)
+	drain()
+	if !waitFor(&sessions, drainTimeout) {
+		log.Warn("some sessions did not end in time; their connections are cut", "after", drainTimeout)
+	}
+	return err
+}
+
+// applyRoutes makes the default virtual host hold what the routes file says.
+func applyRoutes(ctx context.Context, b *broker.Broker, changes []topology.Change, log *slog.Logger) error {
+	host, ok := b.VHost(broker.DefaultVHost)
+	if !ok {
+		return fmt.Errorf("virtual host %q is not there", broker.DefaultVHost)
+	}
+	report, err := topology.Apply(ctx, host.Router, changes)
+	for _, kept := range report.Kept {
+		log.Warn("kept: " + kept)
+	}
+	if err != nil {
+		return err
+	}
+	log.Info("routes applied", "declared", report.Declared, "deleted", report.Deleted, "kept", len(report.Kept))
+	return nil
+}
+
+// newLogin returns what adapters let peers in with: the credentials first, then the virtual host.
+func newLogin(users *auth.Users, b *broker.Broker) func(context.Context, auth.Credentials, string) (*router.Router, auth.Identity, error) {
+	return func(_ context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error) {
+		identity, err := users.Authenticate(c)
+		if err != nil {
+			return nil, auth.Identity{}, err
+		}
+		host, ok := b.VHost(vhost)
+		if !ok {
+			return nil, identity, fmt.Errorf("virtual host %q is not there", vhost)
+		}
+		return host.Router, identity, nil
+	}
+}
+
+func mqttHosts(b *broker.Broker) func(string) (mqtt.Host, bool) {
+	return func(vhost string) (mqtt.Host, bool) {
+		host, ok := b.VHost(vhost)
+		if !ok {
+			return mqtt.Host{}, false
+		}
+		return mqtt.Host{Router: host.Router, Retained: host.Retained, Replies: host.Replies}, true
+	}
+}
+
+// syncOf is the log's word for that of the file.
+func syncOf(s config.Sync) wal.Sync {
+	switch s {
+	case config.SyncInterval:
+		return wal.SyncInterval
+	case config.SyncNever:
+		return wal.SyncNever
+	}
+	return wal.SyncAlways
+}
+
+func newLogger(c config.Log, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.Level}
+	if c.JSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// waitFor waits for group, at most that long, and reports whether it was done.
+func waitFor(group *sync.WaitGroup, limit time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
