@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ticksPerSecond is the unit of times in /proc: USER_HZ, 100 on every Linux that Go runs on.
+const ticksPerSecond = 100
+
+// CPU is the user and system time the process has used so far, good to 10 ms.
+func (p *Process) CPU() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.ID()))
+	if err != nil {
+		return 0, err
+	}
+	// The name of the program, field 2, is in parentheses and may hold anything; utime and stime are fields 14 and 15.
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %d fields", p.ID(), len(fields))
+	}
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
+
+// Descriptors is the number of files and sockets the process has open.
+func (p *Process) Descriptors() (int, error) {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.ID()))
+	return len(list), err
+}
+
+// Threads is the number of the process's threads.
+func (p *Process) Threads() (int, error) {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.ID()))
+	return len(list), err
+}
+
+// Goroutines ends the process with SIGQUIT and returns the stacks of all its goroutines, one per element.
+func (p *Process) Goroutines() ([]string, error) {
+	before := len(p.Log())
+	if err := p.command.Process.Signal(syscall.SIGQUIT); err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(stopExpiry):
+		return nil, fmt.Errorf("the gateway did not exit within %v of SIGQUIT", stopExpiry)
+	}
+	var stacks []string
+	for stack := range strings.SplitSeq(p.Log()[before:], "\n\n") {
+		if strings.HasPrefix(strings.TrimSpace(stack), "goroutine ") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return stacks, nil
+}

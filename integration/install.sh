@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs what "make test" needs besides Go, and says so first. What is there already is left alone.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+fail() {
+	echo "install: $*" >&2
+	exit 1
+}
+
+# command that must be there : Debian package that has it
+needed="gcc:gcc mosquitto_pub:mosquitto-clients amqp-publish:amqp-tools node:nodejs npm:npm"
+
+packages=()
+for each in $needed; do
+	command -v "${each%%:*}" >/dev/null || packages+=("${each##*:}")
+done
+# The race detector links against the C library.
+[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+
+if [ ${#packages[@]} -gt 0 ]; then
+	echo "install: apt-get install ${packages[*]}"
+	command -v apt-get >/dev/null || fail "there is no apt-get here; install by hand what provides: ${packages[*]}"
+	as_root=()
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null || fail "neither root nor sudo; have somebody run: apt-get install ${packages[*]}"
+		as_root=(sudo)
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	"${as_root[@]}" apt-get update -qq || fail "apt-get update failed"
+	"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" || fail "apt-get install failed"
+	for each in $needed; do
+		command -v "${each%%:*}" >/dev/null || fail "${each##*:} is installed and ${each%%:*} is not there"
+	done
+fi
+
+[ "$(node -p 'parseInt(process.versions.node)')" -ge 18 ] || fail "node is $(node --version); amqplib needs 18 or later"
+
+if [ ! -e node/node_modules/.package-lock.json ] || [ node/package-lock.json -nt node/node_modules/.package-lock.json ]; then
+	echo "install: npm ci in integration/node ($(sed -n 's/.*"\(amqplib\)": "\(.*\)".*/\1 \2/p' node/package.json))"
+	(cd node && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed"
+	touch node/node_modules/.package-lock.json
+fi
+
+echo "install: everything is there; modules of Go are fetched as they are needed"
