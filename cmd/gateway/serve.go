@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -37,6 +38,8 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	floor := newHeapFloor()
+	defer runtime.KeepAlive(floor)
 	log := newLogger(f.gateway.Log, stderr)
 	log.Info("starting", "version", versionText(), "data", f.gateway.Data)
 
