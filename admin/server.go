@@ -37,6 +37,7 @@ func NewServer(c Config) *Server {
 	s.get("/livez", s.live)
 	s.get("/readyz", s.ready)
 	s.get("/api/listeners", s.listeners)
+	s.mux.HandleFunc("GET /debug/pprof/", s.profile)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Object Not Found", "nothing is at "+r.URL.Path)
 	})

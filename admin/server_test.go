@@ -53,6 +53,21 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestProfilesAreForThisMachineOnly(t *testing.T) {
+	for _, c := range []struct {
+		peer   string
+		status int
+	}{{"127.0.0.1:4", 200}, {"[::1]:4", 200}, {"[::ffff:127.0.0.1]:4", 200}, {"192.0.2.1:4", 403}, {"", 403}} {
+		r := httptest.NewRequest("GET", "/debug/pprof/goroutine?debug=1", nil)
+		r.RemoteAddr = c.peer
+		w := httptest.NewRecorder()
+		newServer(nil).ServeHTTP(w, r)
+		if w.Code != c.status || (c.status == 200) != strings.Contains(w.Body.String(), "goroutine profile") {
+			t.Errorf("peer %q: %d %.60s", c.peer, w.Code, w.Body)
+		}
+	}
+}
+
 func TestListenersAreAListEvenWhenThereAreNone(t *testing.T) {
 	w := httptest.NewRecorder()
 	newServer(nil).ServeHTTP(w, httptest.NewRequest("GET", "/api/listeners", nil))
