@@ -56,12 +56,7 @@ race: ## unit tests with the race detector
 	go test -race $(UNIT)
 
 fuzz: ## fuzz every decoder, FUZZTIME each
-	@for package in $$(grep -rl --include=*_test.go '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-		for target in $$(grep -h '^func Fuzz' $$package/*_test.go | sed 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/'); do \
-			echo "fuzz $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
-		done; \
-	done
+	internal/fuzz.sh $(FUZZTIME)
 
 crash: ## simulated crashes of the log, then kill -9 of the program while clients publish
 	CRASH_SEEDS=$(CRASH_SEEDS) go test -count=1 -run Crash ./core/wal
