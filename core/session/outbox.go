@@ -67,6 +67,7 @@ type Outbox struct {
 	expiry   time.Duration
 
 	// writer goroutine
+	lease *lease // what out is made of
 	out   []byte
 	round []*Source
 }
@@ -153,12 +154,11 @@ func (o *Outbox) write() {
 	more := o.round[:0]
 	for {
 		o.mu.Lock()
-		if len(o.out) == 0 {
-			o.out, o.buf = o.buf, o.out
-		} else {
-			o.out = append(o.out, o.buf...)
-			o.buf = o.buf[:0]
+		if o.out == nil {
+			o.lease, o.out = borrow()
 		}
+		o.out = append(o.out, o.buf...)
+		o.buf = o.buf[:0]
 		for _, s := range more { // those that asked for another turn go behind those woken meanwhile
 			if !s.queued && !o.finished {
 				s.queued = true
@@ -230,9 +230,8 @@ func (o *Outbox) flush() error {
 // idle ends the writer and gives back large buffers: an idle connection keeps its struct and little else. mu is held.
 func (o *Outbox) idle() {
 	o.writing = false
-	if cap(o.out) > keepIdle {
-		o.out = nil
-	}
+	o.lease.giveBack(o.out)
+	o.lease, o.out = nil, nil
 	if cap(o.buf) > keepIdle {
 		o.buf = nil
 	}
@@ -244,7 +243,7 @@ func (o *Outbox) fail(err error) {
 	o.mu.Lock()
 	o.err = err
 	o.writing = false
-	o.buf, o.out, o.ready, o.round = nil, nil, nil, nil
+	o.buf, o.out, o.lease, o.ready, o.round = nil, nil, nil, nil, nil
 	o.room.Broadcast()
 	o.mu.Unlock()
 	_ = o.conn.Close()
