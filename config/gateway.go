@@ -63,7 +63,8 @@ const (
 
 // Store is how durable data is kept.
 type Store struct {
-	Sync Sync
+	Sync       Sync
+	BodyMemory int64 // bytes of waiting messages kept in memory; 0 leaves it to the gateway
 }
 
 // Default returns every default there is: what a gateway without a file does.
@@ -128,9 +129,12 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 			)
 		}),
 		optional("store", func(n *yaml.Node) {
-			d.mapping(n, optional("sync", word(d, &g.Store.Sync, map[string]Sync{
-				"always": SyncAlways, "interval": SyncInterval, "never": SyncNever,
-			})))
+			d.mapping(n,
+				optional("sync", word(d, &g.Store.Sync, map[string]Sync{
+					"always": SyncAlways, "interval": SyncInterval, "never": SyncNever,
+				})),
+				optional("body-memory", d.sizeOrAuto(&g.Store.BodyMemory, 1<<20, 1<<40)),
+			)
 		}),
 		later("tls"), later("vhosts"), later("permissions"), later("policies"), later("cluster"),
 	)

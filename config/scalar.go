@@ -94,6 +94,17 @@ func (d *document) size(into *int64, least, most int64) func(*yaml.Node) {
 	}
 }
 
+// sizeOrAuto is size, with the word auto for 0: the gateway chooses.
+func (d *document) sizeOrAuto(into *int64, least, most int64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if v := target(n); v.Kind == yaml.ScalarNode && v.Value == "auto" {
+			*into = 0
+			return
+		}
+		d.size(into, least, most)(n)
+	}
+}
+
 // duration reads a length of time from least to most, with its unit.
 func (d *document) duration(into *time.Duration, least, most time.Duration) func(*yaml.Node) {
 	return func(n *yaml.Node) {

@@ -27,6 +27,10 @@ type Config struct {
 	Log    wal.Options
 	Slog   *slog.Logger
 	FS     vfs.FS // the operating system's when nil
+
+	// BodyMemory is how many bytes of waiting messages all queues together keep in memory; what is in the log beyond
+	// them is read back when it is taken. 0 means DefaultBodyMemory; below 0 nothing that is in the log is kept.
+	BodyMemory int64
 }
 
 // VHost is one virtual host and what belongs to it.
@@ -42,6 +46,7 @@ type Broker struct {
 	log    *wal.Log
 	lock   io.Closer
 	vhosts map[string]*VHost
+	bodies *queue.Budget
 	state  *State
 	slog   *slog.Logger
 }
@@ -78,7 +83,10 @@ func Open(c Config) (*Broker, error) {
 
 // recovered opens the log and builds everything from it.
 func recovered(c Config) (*Broker, error) {
-	r := &recovery{config: c, log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
+	if c.BodyMemory == 0 {
+		c.BodyMemory = DefaultBodyMemory()
+	}
+	r := &recovery{config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, "log"), c.Log, r)
 	if err != nil {
 		return nil, err
@@ -88,7 +96,7 @@ func recovered(c Config) (*Broker, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
-	return &Broker{log: log, vhosts: r.vhosts, state: &State{log: log, found: r.tables}, slog: c.Slog}, nil
+	return &Broker{log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}, nil
 }
 
 // VHost returns the virtual host of that name.
@@ -102,6 +110,9 @@ func (b *Broker) VHosts() []string { return slices.Sorted(maps.Keys(b.vhosts)) }
 
 // State returns the tables that belong to adapters.
 func (b *Broker) State() *State { return b.state }
+
+// BodyStats returns how much memory waiting messages hold.
+func (b *Broker) BodyStats() queue.BudgetStats { return b.bodies.Stats() }
 
 // LogStats returns the figures of the log.
 func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }

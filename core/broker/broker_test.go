@@ -28,6 +28,31 @@ func open(t testing.TB, dir string) (*broker.Broker, *broker.VHost) {
 	return b, v
 }
 
+// TestBodiesComeBackFromTheDisk publishes more than the budget, through the real log.
+func TestBodiesComeBackFromTheDisk(t *testing.T) {
+	b, err := broker.Open(broker.Config{Dir: t.TempDir(), Slog: slog.New(slog.DiscardHandler), BodyMemory: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, b)
+	v, _ := b.VHost(broker.DefaultVHost)
+	declare(t, v, router.QueueSpec{Name: "q", Durable: true})
+	var want []string
+	p := v.Router.NewPublisher(1)
+	for i := range 500 { // not waited for: some are read before they are written
+		want = append(want, fmt.Sprint(i))
+		if _, _, err := p.Publish(&message.Message{Key: "q", Body: []byte(want[i]), Guarantee: message.AtLeastOnce}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.BodyStats(); got.Used != 0 || got.Released != 500 {
+		t.Errorf("bodies %+v", got)
+	}
+	if got := drain(t, v, "q"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func closing(t testing.TB, b *broker.Broker) {
 	t.Helper()
 	if err := b.Close(); err != nil {

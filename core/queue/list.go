@@ -17,6 +17,7 @@ type entry struct {
 	size     uint32           // what the message counts toward the queue's bytes
 	attempts uint16           // earlier deliveries
 	flags    entryFlags
+	extra    uint8 // what the message costs beside its body: see entry.cost
 }
 
 type entryFlags uint8
@@ -33,7 +34,8 @@ type list struct {
 	spare       *chunk // linked by next
 	spares      int
 	len         int
-	bytes       int64
+	bytes       int64 // of all bodies
+	cached      int64 // of memory, of the messages that are in it
 }
 
 type chunk struct {
@@ -175,6 +177,9 @@ func (l *list) remove(p place) entry {
 	*p.entry() = entry{order: e.order, flags: gone}
 	l.len--
 	l.bytes -= int64(e.size)
+	if e.message != nil {
+		l.cached -= e.cost()
+	}
 	p.c.live--
 	if p.c.live == 0 {
 		l.unlink(p.c)
@@ -186,6 +191,9 @@ func (l *list) count(c *chunk, e *entry) {
 	c.live++
 	l.len++
 	l.bytes += int64(e.size)
+	if e.message != nil {
+		l.cached += e.cost()
+	}
 }
 
 // link puts a fresh chunk behind prev, or at the front when prev is nil.

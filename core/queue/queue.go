@@ -50,6 +50,9 @@ type Options struct {
 	// DropTransientWhenIdle drops messages that are not durable while nobody consumes (MQTT QoS 0, [MQTT-3.1.2-5]).
 	DropTransientWhenIdle bool
 
+	// Bodies bounds what waits in memory; nil for no limit. Queues share it.
+	Bodies *Budget
+
 	// DeadLetter takes over messages that leave for a reason; nil drops them with a count. It is called with no lock
 	// held. When it returns an error the messages are still this queue's and go back to where they were.
 	DeadLetter func(ds []Delivery, why Reason) error
@@ -62,6 +65,7 @@ type Options struct {
 type Stats struct {
 	Ready, Unacked, Consumers int
 	Bytes                     int64 // of the bodies of ready messages
+	Cached                    int64 // bytes of memory that ready messages hold
 
 	Published, Delivered, Redelivered, Acked uint64
 	Expired, Dropped, DeadLettered, Refused  uint64
@@ -79,6 +83,7 @@ type Local struct {
 	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
 	mu        sync.Mutex
 	ready     list
+	accounted int64  // of ready.cached, what the budget knows of
 	order     uint64 // of the entry put last
 	passed    uint64 // order at the end of the last Take: what is urgent up to here has had its chance
 	unacked   int
@@ -119,12 +124,14 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 		q.mu.Unlock()
 		return nil
 	}
-	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size)}
+	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size), extra: extraOf(m)}
 	if m.Expires != 0 && m.Expires <= m.Time && q.hungry() > 0 {
 		e.flags = urgent
 	}
+	q.shed(&e)
 	q.add(e)
 	dropped := q.overflowing()
+	q.account()
 	wake := q.nextWaiting()
 	also := q.selectiveWaiting()
 	q.mu.Unlock()
@@ -182,13 +189,19 @@ func (q *Local) overflowing() []Delivery {
 func (q *Local) takeOut(p place) Delivery {
 	e := q.ready.remove(p)
 	q.unacked++
-	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size}
+	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size, extra: e.extra}
 }
 
 // putBack returns a token to its place. mu is held.
 func (q *Local) putBack(d *Delivery) {
 	q.unacked--
-	q.ready.insert(entry{message: d.Message, pos: d.pos, order: d.order, expires: d.expires, size: d.size, attempts: d.Attempts})
+	e := entry{message: d.Message, pos: d.pos, order: d.order, expires: d.expires, size: d.size, extra: d.extra, attempts: d.Attempts}
+	if e.extra == 0 && e.message != nil { // read back from the log
+		e.extra = extraOf(e.message)
+	}
+	q.shed(&e)
+	q.ready.insert(e)
+	q.account()
 	for _, s := range q.subs {
 		if s.match != nil && s.tested >= d.order {
 			s.tested, s.hint = d.order-1, nil
@@ -225,6 +238,7 @@ func (q *Local) empty() (n int, positions []Pos) {
 	for {
 		p, ok := q.ready.front()
 		if !ok {
+			q.account()
 			return n, positions
 		}
 		if e := q.ready.remove(p); e.pos.Seq != 0 {
@@ -274,7 +288,8 @@ func (q *Local) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats
-	s.Ready, s.Bytes, s.Unacked, s.Consumers = q.ready.len, q.ready.bytes, q.unacked, len(q.subs)
+	s.Ready, s.Bytes, s.Cached = q.ready.len, q.ready.bytes, q.ready.cached
+	s.Unacked, s.Consumers = q.unacked, len(q.subs)
 	return s
 }
 

@@ -459,12 +459,20 @@ func TestLastConsumerLeavingIsTold(t *testing.T) {
 	}
 }
 
-// TestRandomOperationsAgreeWithASlice runs random operations against a plain sorted slice.
+// TestRandomOperationsAgreeWithASlice runs random operations against a plain sorted slice: with all bodies in memory,
+// with none and with some.
 func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		log := queuetest.NewLog()
-		q := queue.New("q", 1, log, queue.Options{})
+		o := queue.Options{}
+		switch seed % 3 {
+		case 1:
+			o.Bodies = queue.NewBudget(0)
+		case 2:
+			o.Bodies = queue.NewBudget(5_000)
+		}
+		q := queue.New("q", 1, log, o)
 		s, _ := subscribe(t, q, queue.SubscribeOptions{})
 		even, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true, Match: func(m *message.Message) bool {
 			return m.Body[len(m.Body)-1]%2 == 0
@@ -522,6 +530,9 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 			if got := q.Stats(); got.Ready != len(ready) || got.Unacked != len(out) {
 				t.Fatalf("seed %d: %d ready and %d out, the model has %d and %d", seed, got.Ready, got.Unacked, len(ready), len(out))
 			}
+		}
+		if got := o.Bodies.Stats(); got.Used != 0 && got.Used != q.Stats().Cached {
+			t.Fatalf("seed %d: budget %+v, queue %+v", seed, got, q.Stats())
 		}
 		if log.Living() != len(ready)+len(out) {
 			t.Fatalf("seed %d: the log has %d living references, the model %d", seed, log.Living(), len(ready)+len(out))

@@ -43,6 +43,7 @@ type Delivery struct {
 	order   uint64
 	expires int64
 	size    uint32
+	extra   uint8
 }
 
 // Pos is where the message is in the log, zero when it is not.
@@ -144,6 +145,7 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 			return 0, false, errors.Join(err, back)
 		}
 		q.passed = q.order
+		q.account()
 	}
 	again = n == 0 && len(expired) > 0
 	if n == 0 && s.hungry && !s.poll && !again {
@@ -219,26 +221,21 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			break
 		}
 		e := p.entry()
-		if e.message == nil {
+		m := e.message
+		if m == nil {
 			at, order := e.pos, e.order
 			q.mu.Unlock()
-			m, err := q.log.Read(at)
+			m, err = q.log.Read(at)
 			q.mu.Lock()
 			p, ok = q.ready.after(order-1, nil)
 			present := ok && p.entry().order == order
 			switch {
 			case q.closed || s.closed:
-				err = ErrClosed
-			case err != nil && present:
-				err = fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
+				return n, expired, ErrClosed
 			case !present:
 				continue
-			default:
-				p.entry().message = m
-				err = nil
-			}
-			if err != nil {
-				return n, expired, err
+			case err != nil:
+				return n, expired, fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
 			}
 			e = p.entry()
 		}
@@ -246,8 +243,9 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		switch {
 		case q.expired(e, clock):
 			expired = append(expired, q.takeOut(p))
-		case s.match(e.message):
+		case s.match(m):
 			dst[n] = q.takeOut(p)
+			dst[n].Message = m // it stays out of the queue's memory unless it is taken
 			n++
 		}
 	}

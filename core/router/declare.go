@@ -135,7 +135,7 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	e := &queueEntry{spec: s, incoming: map[*binding]struct{}{}}
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
-		DropTransientWhenIdle: s.DropTransientWhenIdle,
+		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies,
 	}
 	if s.DeadLetter {
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }

@@ -35,6 +35,7 @@ type Config struct {
 	Replies  Replies   // nil: ReplyPrefix means nothing
 	// NextID returns a queue id never used before, and rows to be written before it is used.
 	NextID func() (id uint32, rows []queue.Row)
+	Bodies *queue.Budget // what all queues keep in memory; nil for no limit
 	Slog   *slog.Logger
 }
 
@@ -46,6 +47,7 @@ type Router struct {
 	retainer Retainer
 	replies  Replies
 	nextID   func() (uint32, []queue.Row)
+	bodies   *queue.Budget
 	slog     *slog.Logger
 
 	origins  atomic.Uint64
@@ -79,7 +81,7 @@ type queueEntry struct {
 // New returns a router with the exchanges every virtual host has.
 func New(c Config) *Router {
 	r := &Router{
-		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, slog: c.Slog,
+		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, bodies: c.Bodies, slog: c.Slog,
 		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
 	}
 	r.dead.publisher = r.NewPublisher(0)
