@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -70,10 +71,20 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 			d.mapping(n, optional("exchange", d.located(&q.DeadLetter.Exchange)), optional("key", d.text(&q.DeadLetter.Key)))
 		}),
 		optional("delivery-limit", d.number(&q.DeliveryLimit, 1, math.MaxUint16-1)),
-		later("ttl"), later("expires"), later("max-priority"), later("single-active-consumer"), later("type"),
+		optional("ttl", func(n *yaml.Node) {
+			ttl := time.Duration(-1)
+			if d.duration(&ttl, 0, maxTime)(n); ttl >= 0 {
+				q.TTL = &ttl
+			}
+		}),
+		optional("expires", d.duration(&q.Expires, time.Millisecond, maxTime)),
+		later("max-priority"), later("single-active-consumer"), later("type"),
 	)
 	return q
 }
+
+// maxTime is the longest time a queue can be given: what an AMQP client could say as well.
+const maxTime = math.MaxUint32 * time.Millisecond
 
 func (d *document) binding(n *yaml.Node) topology.Binding {
 	b := topology.Binding{Where: d.where(n)}

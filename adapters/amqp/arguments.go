@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"math"
+	"strconv"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
@@ -18,7 +19,7 @@ type argumentReader struct {
 
 // laterArguments are queue arguments that this build does not act on: to accept one would be to promise it.
 var laterArguments = [...]string{
-	"x-message-ttl", "x-expires", "x-max-priority", "x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
+	"x-max-priority", "x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
 }
 
 // readArguments sets in spec what arguments ask for and keeps them, owned by the caller, for comparison. Arguments
@@ -59,6 +60,13 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		r.spec.MaxBytes = int64(limit)
 	case "x-delivery-limit":
 		r.spec.MaxAttempts, err = r.limit(name, v)
+	case "x-message-ttl":
+		r.spec.TTL, err = r.number(name, v, math.MaxUint32)
+		r.spec.HasTTL = true
+	case "x-expires":
+		if r.spec.Expires, err = r.number(name, v, math.MaxUint32); err == nil && r.spec.Expires == 0 {
+			err = r.invalid(name, "zero")
+		}
 	case "x-overflow":
 		err = r.readOverflow(v)
 	case "x-dead-letter-exchange":
@@ -113,16 +121,25 @@ func (r *argumentReader) readOverflow(v message.Value) error {
 
 // limit reads a count. The router takes 0 for "no limit", which is not what 0 means here.
 func (r *argumentReader) limit(name string, v message.Value) (int, error) {
+	n, err := r.number(name, v, math.MaxInt)
+	if err == nil && n == 0 {
+		err = failure(wire.NotImplemented, "queue argument '%s' with value 0", name)
+	}
+	return int(n), err
+}
+
+// number reads a whole number from 0 to most.
+func (r *argumentReader) number(name string, v message.Value, most int64) (int64, error) {
 	n, ok := v.Int()
 	switch {
 	case !ok || v.Type == message.TypeTimestamp:
 		return 0, r.invalid(name, "not an integer")
 	case n < 0:
 		return 0, r.invalid(name, "negative")
-	case n == 0:
-		return 0, failure(wire.NotImplemented, "queue argument '%s' with value 0", name)
+	case n > most:
+		return 0, r.invalid(name, "larger than "+strconv.FormatInt(most, 10))
 	}
-	return int(min(n, math.MaxInt)), nil
+	return n, nil
 }
 
 func (r *argumentReader) text(name string, v message.Value) (string, error) {

@@ -39,7 +39,9 @@ func (ch *channel) queueDeclare(ctx context.Context, m *wire.QueueDeclare) error
 	var q *queue.Local
 	var err error
 	if m.Passive {
-		q, err = ch.find(m.Queue)
+		if q, err = ch.find(m.Queue); err == nil {
+			q.Renew() // as RabbitMQ has it
+		}
 	} else {
 		q, err = ch.declareQueue(ctx, m)
 	}

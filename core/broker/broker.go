@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"tridge/core/queue"
 	"tridge/core/reply"
@@ -47,6 +49,8 @@ type Broker struct {
 	lock   io.Closer
 	vhosts map[string]*VHost
 	bodies *queue.Budget
+	stop   context.CancelFunc // ends the clock
+	clock  sync.WaitGroup     // the clock's goroutine
 	state  *State
 	slog   *slog.Logger
 }
@@ -86,7 +90,7 @@ func recovered(c Config) (*Broker, error) {
 	if c.BodyMemory == 0 {
 		c.BodyMemory = DefaultBodyMemory()
 	}
-	r := &recovery{config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
+	r := &recovery{config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), clock: newClock(c.Slog), log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, "log"), c.Log, r)
 	if err != nil {
 		return nil, err
@@ -96,7 +100,11 @@ func recovered(c Config) (*Broker, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
-	return &Broker{log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}, nil
+	b := &Broker{log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}
+	ticking, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	b.clock.Go(func() { r.clock.Run(ticking) })
+	return b, nil
 }
 
 // VHost returns the virtual host of that name.
@@ -118,7 +126,17 @@ func (b *Broker) BodyStats() queue.BudgetStats { return b.bodies.Stats() }
 func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }
 
 // Close syncs and closes the log and unlocks the directory. Nothing may publish or settle any more.
-func (b *Broker) Close() error { return errors.Join(b.log.Close(), b.lock.Close()) }
+func (b *Broker) Close() error {
+	b.stop()
+	b.clock.Wait() // it writes to the log
+	return errors.Join(b.log.Close(), b.lock.Close())
+}
+
+func newClock(log *slog.Logger) *queue.Clock {
+	return queue.NewClock(func(name string, err error) {
+		log.Error("expired messages stay for now", "queue", name, "err", err)
+	})
+}
 
 // openingLog stands for the log while it is being opened: what is rebuilt from it needs it only afterwards.
 type openingLog struct{ queue.Log }

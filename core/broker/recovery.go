@@ -21,6 +21,7 @@ type recovery struct {
 	config Config
 	log    *openingLog
 	bodies *queue.Budget
+	clock  *queue.Clock
 
 	topology []queue.Row
 	retained []retainedRow
@@ -111,7 +112,7 @@ func (r *recovery) build() error {
 		}
 		v := &VHost{Retained: retained.New(name, r.log), Replies: book}
 		v.Router = router.New(router.Config{
-			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Slog: r.config.Slog,
+			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Clock: r.clock, Slog: r.config.Slog,
 		})
 		queues, err := v.Router.Restore(rows[name])
 		if err != nil {

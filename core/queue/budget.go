@@ -45,7 +45,13 @@ const ahead = 64 << 10
 
 // shed takes the message out of an entry that may do without when the budget is used up. mu is held.
 func (q *Local) shed(e *entry) {
-	if e.message == nil || e.pos.Seq == 0 || !q.opts.Bodies.full(e.cost()) {
+	if e.pos.Seq != 0 && q.opts.Bodies.full(e.cost()) {
+		q.release(e)
+	}
+}
+
+func (q *Local) release(e *entry) {
+	if e.message == nil {
 		return
 	}
 	if q.opts.Bodies.limit > 0 && q.ready.cached+e.cost() <= ahead && q.hungry() > 0 {

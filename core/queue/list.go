@@ -23,8 +23,9 @@ type entry struct {
 type entryFlags uint8
 
 const (
-	gone   entryFlags = 1 << iota // left the list
-	urgent                        // time to live 0, and somebody was hungry: see Local.expired
+	gone    entryFlags = 1 << iota // left the list
+	urgent                         // time to live 0, and somebody was hungry: see Local.expired
+	undated                        // from the log: when it came, and so when it expires, is not known yet
 )
 
 // list keeps entries by order. They leave from anywhere: an entry that leaves is marked gone, and its chunk goes when
@@ -35,6 +36,7 @@ type list struct {
 	spares      int
 	len         int
 	bytes       int64 // of all bodies
+	mortal      int   // entries that expire some day
 	cached      int64 // of memory, of the messages that are in it
 }
 
@@ -177,6 +179,9 @@ func (l *list) remove(p place) entry {
 	*p.entry() = entry{order: e.order, flags: gone}
 	l.len--
 	l.bytes -= int64(e.size)
+	if e.mortal() {
+		l.mortal--
+	}
 	if e.message != nil {
 		l.cached -= e.cost()
 	}
@@ -191,6 +196,9 @@ func (l *list) count(c *chunk, e *entry) {
 	c.live++
 	l.len++
 	l.bytes += int64(e.size)
+	if e.mortal() {
+		l.mortal++
+	}
 	if e.message != nil {
 		l.cached += e.cost()
 	}

@@ -47,6 +47,11 @@ type Options struct {
 	Overflow    Overflow
 	MaxAttempts int // deliveries after which a requeued message is a dead letter, 0 for no limit
 
+	HasTTL  bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
+	TTL     int64  // may be 0: only for whoever is hungry now
+	Expires int64  // milliseconds without consumer, declaration or poll after which Unused is called, 0 for never
+	Clock   *Clock // has messages expire and calls Unused; nil: messages expire when they are taken, Unused is not called
+
 	// DropTransientWhenIdle drops messages that are not durable while nobody consumes (MQTT QoS 0, [MQTT-3.1.2-5]).
 	DropTransientWhenIdle bool
 
@@ -59,6 +64,9 @@ type Options struct {
 
 	// Idle is called, with no lock held, when the last consumer has left.
 	Idle func()
+
+	// Unused is called, with no lock held, when the queue has not been used for Expires. It may be in use again.
+	Unused func()
 }
 
 // Stats is a snapshot of a queue's counters.
@@ -92,12 +100,20 @@ type Local struct {
 	selective int             // consumers with a Match
 	ranked    bool            // consumers of different priorities exist
 	closed    bool
+	used      int64 // when the queue was used last, kept while Expires is set
+	armed     int64 // when the clock was told to call, 0 when it was not or has
+	retry     int64 // not before this time, because messages could not leave
 	stats     Stats
+
+	alarm alarm // guarded by the clock's mu
 }
 
 // New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
 func New(name string, id uint32, log Log, o Options) *Local {
-	return &Local{name: name, id: id, log: log, opts: o}
+	q := &Local{name: name, id: id, log: log, opts: o}
+	q.renew()
+	q.arm(0)
+	return q
 }
 
 // Name is the name the queue was declared with.
@@ -125,13 +141,19 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 		return nil
 	}
 	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size), extra: extraOf(m)}
-	if m.Expires != 0 && m.Expires <= m.Time && q.hungry() > 0 {
+	clock := m.Time
+	if q.opts.HasTTL {
+		clock = now()
+		e.expires = q.deadline(m.Expires, clock)
+	}
+	if e.expires != 0 && e.expires <= clock && q.hungry() > 0 {
 		e.flags = urgent
 	}
 	q.shed(&e)
 	q.add(e)
 	dropped := q.overflowing()
 	q.account()
+	q.arm(0)
 	wake := q.nextWaiting()
 	also := q.selectiveWaiting()
 	q.mu.Unlock()
@@ -151,8 +173,15 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 
 // Restore adds a message found in the log at start, before anybody uses the queue. It is read when it is taken.
 func (q *Local) Restore(at Pos, i Info) {
-	q.add(entry{pos: at, expires: i.Expires, size: uint32(i.Size)})
+	e := entry{pos: at, expires: i.Expires, size: uint32(i.Size)}
+	if q.opts.HasTTL {
+		e.flags = undated
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(e)
 	q.stats.Published--
+	q.arm(0)
 }
 
 // add appends an entry. mu is held.
@@ -189,19 +218,22 @@ func (q *Local) overflowing() []Delivery {
 func (q *Local) takeOut(p place) Delivery {
 	e := q.ready.remove(p)
 	q.unacked++
-	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size, extra: e.extra}
+	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size,
+		extra: e.extra, flags: e.flags}
 }
 
 // putBack returns a token to its place. mu is held.
 func (q *Local) putBack(d *Delivery) {
 	q.unacked--
-	e := entry{message: d.Message, pos: d.pos, order: d.order, expires: d.expires, size: d.size, extra: d.extra, attempts: d.Attempts}
+	e := entry{message: d.Message, pos: d.pos, order: d.order, expires: d.expires, size: d.size, extra: d.extra,
+		flags: d.flags & undated, attempts: d.Attempts}
 	if e.extra == 0 && e.message != nil { // read back from the log
 		e.extra = extraOf(e.message)
 	}
 	q.shed(&e)
 	q.ready.insert(e)
 	q.account()
+	q.arm(0)
 	for _, s := range q.subs {
 		if s.match != nil && s.tested >= d.order {
 			s.tested, s.hint = d.order-1, nil
@@ -249,7 +281,11 @@ func (q *Local) empty() (n int, positions []Pos) {
 }
 
 // Condition is asked under the queue's lock whether it may be deleted.
-type Condition struct{ IfUnused, IfEmpty bool }
+type Condition struct {
+	IfUnused  bool // no consumers
+	IfEmpty   bool // no ready messages
+	IfExpired bool // not used for as long as it may be
+}
 
 var (
 	ErrInUse    = errors.New("queue: has consumers")
@@ -268,11 +304,15 @@ func (q *Local) Close(c Condition) (int, []Pos, error) {
 	case c.IfUnused && len(q.subs) > 0:
 		q.mu.Unlock()
 		return 0, nil, ErrInUse
+	case c.IfExpired && !q.unused(now()):
+		q.mu.Unlock()
+		return 0, nil, ErrInUse
 	case c.IfEmpty && q.ready.len > 0:
 		q.mu.Unlock()
 		return 0, nil, ErrNotEmpty
 	}
 	q.closed = true
+	q.opts.Clock.forget(q)
 	n, positions := q.empty()
 	subs := q.subs
 	q.subs, q.waiting = nil, nil
@@ -302,6 +342,7 @@ func (q *Local) TakeBack(ds []Delivery) {
 	}
 	q.stats.DeadLettered -= uint64(len(ds))
 	q.unacked += len(ds)
+	q.retry = now() + retryAfter
 	for i := len(ds) - 1; i >= 0; i-- {
 		q.putBack(&ds[i])
 	}
@@ -318,6 +359,7 @@ func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
 	}
 	if err != nil {
 		q.mu.Lock()
+		q.retry = now() + retryAfter
 		for i := len(ds) - 1; i >= 0; i-- {
 			q.putBack(&ds[i])
 		}

@@ -44,6 +44,7 @@ type Delivery struct {
 	expires int64
 	size    uint32
 	extra   uint8
+	flags   entryFlags
 }
 
 // Pos is where the message is in the log, zero when it is not.
@@ -78,6 +79,7 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 		q.mu.Unlock()
 		return nil, ErrClosed
 	}
+	q.renew()
 	if o.Poll {
 		q.mu.Unlock()
 		return s, nil
@@ -135,6 +137,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 	}
 	s.unwait()
 	s.hungry = len(dst) > 0
+	if !s.hungry {
+		q.missed()
+	}
 	var expired []Delivery
 	if s.hungry && !q.outranked(s) {
 		if s.match == nil {
@@ -147,6 +152,7 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.passed = q.order
 		q.account()
 	}
+	q.arm(0)
 	again = n == 0 && len(expired) > 0
 	if n == 0 && s.hungry && !s.poll && !again {
 		q.wait(s)
@@ -177,7 +183,25 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		}
 		return 0, false, err
 	}
+	if q.opts.HasTTL {
+		return q.withoutLate(dst[:n], again)
+	}
 	return n, again, nil
+}
+
+// withoutLate is what take returns when messages restored from the log may turn out to have expired.
+func (q *Local) withoutLate(ds []Delivery, again bool) (int, bool, error) {
+	rest, late := q.dropLate(ds)
+	if len(late) == 0 {
+		return rest, again, nil
+	}
+	q.mu.Lock()
+	q.stats.Delivered -= uint64(len(late))
+	q.mu.Unlock()
+	if _, err := q.leave(late, Expired); err != nil && rest == 0 {
+		return 0, false, err
+	}
+	return rest, rest == 0, nil
 }
 
 // takeFront takes from the front, at most a fair share. mu is held.
@@ -239,6 +263,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			}
 			e = p.entry()
 		}
+		q.date(&e.expires, &e.flags, m.Time)
 		s.tested, s.hint = e.order, p.c
 		switch {
 		case q.expired(e, clock):
@@ -341,6 +366,11 @@ func (s *Subscription) Close() {
 		wake = q.nextWaiting()
 	}
 	idle := len(q.subs) == 0
+	if idle {
+		q.renew()
+	}
+	q.missed()
+	q.arm(0)
 	q.mu.Unlock()
 	if wake != nil {
 		wake.waker.Wake()

@@ -105,9 +105,3 @@ func (q *Local) hungry() int {
 	}
 	return n
 }
-
-// expired reports whether e must not be delivered any more. A message with time to live 0 is exempt for the first Take
-// after its Put.
-func (q *Local) expired(e *entry, clock int64) bool {
-	return e.expires != 0 && e.expires <= clock && !(e.flags&urgent != 0 && e.order > q.passed)
-}

@@ -152,6 +152,7 @@ const (
 func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Message {
 	dead := *m
 	dead.Exchange, dead.Expires = s.DeadLetterExchange, 0
+	dead.Time = time.Now().UnixMilli() // where it waits next it has all the time that queue gives
 	if s.DeadLetterKey != "" {
 		dead.Key = s.DeadLetterKey
 	}

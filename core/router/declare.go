@@ -107,6 +107,7 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 		if err != nil {
 			return nil, confirm.Receipt{}, err
 		}
+		e.queue.Renew()
 		if s.Owner == File && e.spec.Owner == Client {
 			e.spec.Owner = File // the file takes over what a client had declared alike
 			e.declared, err = r.write(&queue.Tx{Rows: r.queueRows(&e.spec, e.queue.ID())})
@@ -135,7 +136,8 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	e := &queueEntry{spec: s, incoming: map[*binding]struct{}{}}
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
-		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies,
+		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Clock: r.clock,
+		HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
 	}
 	if s.DeadLetter {
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }
@@ -248,5 +250,19 @@ func (r *Router) deleteIdle(e *queueEntry) {
 	case isError(err, ErrInUse):
 	default:
 		r.slog.Error("auto-delete queue not deleted", "vhost", r.name, "queue", e.spec.Name, "err", err)
+	}
+}
+
+// deleteUnused deletes a queue that has not been used for as long as it may, unless somebody has come meanwhile.
+func (r *Router) deleteUnused(e *queueEntry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, _, err := r.deleteQueue(e, queue.Condition{IfUnused: true, IfExpired: true})
+	switch {
+	case err == nil:
+		r.slog.Info("queue expired", "vhost", r.name, "queue", e.spec.Name)
+	case err == queue.ErrClosed || isError(err, ErrInUse):
+	default:
+		r.slog.Error("expired queue not deleted", "vhost", r.name, "queue", e.spec.Name, "err", err)
 	}
 }

@@ -72,6 +72,9 @@ type QueueSpec struct {
 	MaxBytes           int64
 	Overflow           queue.Overflow
 	MaxAttempts        int
+	HasTTL             bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
+	TTL                int64  // milliseconds, may be 0
+	Expires            int64  // milliseconds without use after which the queue is deleted, 0 for never
 	DeadLetter         bool   // to DeadLetterExchange; without, dead letters are dropped with a count
 	DeadLetterExchange string // "" is the default exchange
 	DeadLetterKey      string // "" keeps the message's own key

@@ -141,6 +141,14 @@ func (c *compiler) queue(q *Queue) {
 	if q.DeliveryLimit > 0 {
 		s.Arguments = message.AppendField(s.Arguments, "x-delivery-limit", message.IntValue(int64(q.DeliveryLimit)))
 	}
+	if q.TTL != nil {
+		s.HasTTL, s.TTL = true, q.TTL.Milliseconds()
+		s.Arguments = message.AppendField(s.Arguments, "x-message-ttl", message.IntValue(s.TTL))
+	}
+	if q.Expires > 0 {
+		s.Expires = q.Expires.Milliseconds()
+		s.Arguments = message.AppendField(s.Arguments, "x-expires", message.IntValue(s.Expires))
+	}
 	if d := q.DeadLetter; d != nil {
 		s.DeadLetter, s.DeadLetterExchange, s.DeadLetterKey = true, d.Exchange.Value, d.Key
 		s.Arguments = message.AppendStringField(s.Arguments, "x-dead-letter-exchange", s.DeadLetterExchange)

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"time"
 
 	"tridge/core/queue"
 	"tridge/core/router"
@@ -52,7 +53,9 @@ type Queue struct {
 	MaxBytes      int64
 	Overflow      queue.Overflow
 	DeadLetter    *DeadLetter
-	DeliveryLimit int // redeliveries after which a message is a dead letter
+	DeliveryLimit int            // redeliveries after which a message is a dead letter
+	TTL           *time.Duration // that messages may wait; nil for ever
+	Expires       time.Duration  // without use after which the queue is deleted, 0 for never
 }
 
 // DeadLetter says where messages of a queue go that are rejected, expired or over a limit.

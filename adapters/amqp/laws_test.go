@@ -1,0 +1,96 @@
+package amqp
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/router"
+)
+
+// onTime is inBubble with a router whose queues have a clock.
+func onTime(t *testing.T, talk func(b *bench, c *client)) {
+	t.Helper()
+	inBubble(t, Limits{}, func(b *bench) {
+		clock, id := queue.NewClock(func(name string, err error) { b.t.Error(name, err) }), uint32(0)
+		b.router = router.New(router.Config{
+			Name: "/", Log: b.log, Slog: slog.New(slog.DiscardHandler), Clock: clock,
+			NextID: func() (uint32, []queue.Row) { id++; return id, nil },
+		})
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		go clock.Run(ctx)
+		c := b.dial()
+		talk(b, c)
+		c.hangUp()
+	})
+}
+
+func pass(d time.Duration) {
+	time.Sleep(d) // virtual
+	synctest.Wait()
+}
+
+// declare declares a durable queue and returns how many messages it has.
+func (c *client) declare(name string, arguments ...message.Headers) uint32 {
+	c.t.Helper()
+	var all message.Headers
+	for _, a := range arguments {
+		all = append(all, a...)
+	}
+	var ok wire.QueueDeclareOK
+	c.call(&wire.QueueDeclare{Queue: name, Durable: true, Arguments: all}, &ok)
+	return ok.MessageCount
+}
+
+func TestMessageTTLDeadLettersWithoutAConsumer(t *testing.T) {
+	onTime(t, func(b *bench, c *client) {
+		c.declare("late")
+		c.declare("q", number("x-message-ttl", 5000), text("x-dead-letter-exchange", ""), text("x-dead-letter-routing-key", "late"))
+		c.publish("", "q", durable, "a")
+		pass(4 * time.Second)
+		if n := c.declare("late"); n != 0 {
+			t.Errorf("%d messages expired early", n)
+		}
+		pass(2 * time.Second)
+		var got wire.BasicGetOK
+		c.call(&wire.BasicGet{Queue: "late", NoAck: true}, &got)
+		body := c.content()
+		death, _ := body.Properties.Headers.Get("x-first-death-reason")
+		if reason, _ := death.String(); string(body.body) != "a" || reason != "expired" {
+			t.Errorf("%q died of %q", body.body, reason)
+		}
+		c.call(&wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetEmpty{})
+		if b.log.Living() != 0 {
+			t.Errorf("%d references left in the log", b.log.Living())
+		}
+	})
+}
+
+func TestUnusedQueueIsDeleted(t *testing.T) {
+	onTime(t, func(b *bench, c *client) {
+		c.declare("q", number("x-expires", 8000))
+		pass(6 * time.Second)
+		c.call(&wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{})
+		pass(6 * time.Second)
+		c.call(&wire.BasicGet{Queue: "q"}, &wire.BasicGetEmpty{})
+		pass(6 * time.Second)
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		pass(12 * time.Second)
+		c.publish("", "q", durable, "a")
+		tag := c.bodies("a")
+		c.send(1, &wire.BasicAck{DeliveryTag: tag})
+		c.call(&wire.BasicCancel{ConsumerTag: "t"}, &wire.BasicCancelOK{})
+		pass(9 * time.Second)
+		c.send(1, &wire.QueueDeclare{Queue: "q", Passive: true})
+		c.channelError(wire.NotFound, "NOT_FOUND - no queue 'q' in vhost '/'")
+		if rows := b.log.Rows(queue.TableTopology); len(rows) != 0 {
+			t.Errorf("the log still has %v", rows)
+		}
+	})
+}

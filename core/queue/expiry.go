@@ -1,0 +1,194 @@
+package queue
+
+import "fmt"
+
+// The functions here are what a queue does with time. Those without a word about mu are called with Local.mu held.
+
+// deadline is when a message put at clock expires: by its own word or the queue's, whichever is sooner; 0 for never.
+func (q *Local) deadline(own, clock int64) int64 {
+	if !q.opts.HasTTL || own != 0 && own <= clock+q.opts.TTL {
+		return own
+	}
+	return clock + q.opts.TTL
+}
+
+// date finds out when an entry restored from the log expires by the queue's word: m, which it stands for, says when it
+// came.
+func (q *Local) date(expires *int64, flags *entryFlags, came int64) {
+	if *flags&undated != 0 {
+		*flags &^= undated
+		*expires = q.deadline(*expires, came)
+	}
+}
+
+// mortal reports whether e will have to leave some day.
+func (e *entry) mortal() bool { return e.expires != 0 || e.flags&undated != 0 }
+
+// expired reports whether e must not be delivered any more. A message with time to live 0 is exempt for the first Take
+// after its Put.
+func (q *Local) expired(e *entry, clock int64) bool {
+	return e.expires != 0 && e.expires <= clock && !q.hasChance(e)
+}
+
+// hasChance reports whether e is a message with time to live 0 that somebody was hungry for and has not seen yet.
+func (q *Local) hasChance(e *entry) bool { return e.flags&urgent != 0 && e.order > q.passed }
+
+// missed ends the chance of messages with time to live 0 when nobody is hungry any more.
+func (q *Local) missed() {
+	if q.ready.mortal > 0 && q.hungry() == 0 {
+		q.passed = q.order
+	}
+}
+
+// unused reports whether the queue has not been used for as long as it may.
+func (q *Local) unused(clock int64) bool {
+	return q.opts.Expires > 0 && len(q.subs) == 0 && clock >= q.used+q.opts.Expires
+}
+
+// renew notes that the queue is in use now.
+func (q *Local) renew() {
+	if q.opts.Expires > 0 {
+		q.used = now()
+	}
+}
+
+// Renew starts the time anew after which an unused queue ends: it was declared again.
+func (q *Local) Renew() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.renew()
+}
+
+// arm tells the clock when to look at the queue, but not before a time. An alarm that is too early stands: the queue
+// then looks when the next one is due. So a queue whose messages come and go costs the clock next to nothing.
+func (q *Local) arm(notBefore int64) {
+	if q.ready.mortal != 0 || q.opts.Expires != 0 {
+		q.rearm(notBefore)
+	}
+}
+
+func (q *Local) rearm(notBefore int64) {
+	if q.opts.Clock == nil || q.closed {
+		return
+	}
+	at := q.headDeadline()
+	if q.opts.Expires > 0 && len(q.subs) == 0 && (at == 0 || q.used+q.opts.Expires < at) {
+		at = q.used + q.opts.Expires
+	}
+	if at == 0 {
+		return
+	}
+	at = max(at, notBefore, q.retry)
+	if q.armed == 0 || at < q.armed {
+		q.armed = at
+		q.opts.Clock.set(q, at)
+	}
+}
+
+// headDeadline is when the first message expires: 0 for never, the past when that has to be read first.
+func (q *Local) headDeadline() int64 {
+	p, ok := q.ready.front()
+	if !ok {
+		return 0
+	}
+	switch e := p.entry(); {
+	case e.flags&undated != 0:
+		return 1
+	case !q.hasChance(e):
+		return e.expires
+	}
+	return 0
+}
+
+// due does what the time has come for, a portion at once. It is called by the clock, without mu.
+func (q *Local) due(clock int64) error {
+	q.mu.Lock()
+	q.armed = 0
+	if !q.closed && q.unused(clock) && q.opts.Unused != nil {
+		q.mu.Unlock()
+		q.opts.Unused()
+		q.mu.Lock()
+		if q.unused(clock) { // it is still there: not at once again
+			q.retry = clock + retryAfter
+		}
+	}
+	if q.closed || clock < q.retry {
+		q.arm(0)
+		q.mu.Unlock()
+		return nil
+	}
+	expired, err := q.takeExpired(clock)
+	if err != nil {
+		q.retry = clock + retryAfter
+	}
+	q.account()
+	q.arm(clock) // behind the queues that have waited longer
+	q.mu.Unlock()
+	if len(expired) > 0 {
+		if _, failed := q.leave(expired, Expired); failed != nil {
+			return failed
+		}
+	}
+	return err
+}
+
+// takeExpired takes a portion of what has expired out from the front. It releases mu to read what it has to know.
+func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
+	for bytes := 0; len(expired) < expiredAtOnce && bytes < expiredBytes; {
+		p, ok := q.ready.front()
+		if !ok {
+			break
+		}
+		e := p.entry()
+		if e.flags&undated != 0 {
+			if err := q.dateFront(e.pos, e.order); err != nil {
+				return expired, err
+			}
+			continue
+		}
+		if !q.expired(e, clock) {
+			break
+		}
+		bytes += int(e.size)
+		expired = append(expired, q.takeOut(p))
+	}
+	return expired, nil
+}
+
+// dateFront reads the message at the front to know when it came. It releases mu meanwhile.
+func (q *Local) dateFront(at Pos, order uint64) error {
+	q.mu.Unlock()
+	m, err := q.log.Read(at)
+	q.mu.Lock()
+	p, ok := q.ready.front()
+	switch {
+	case !ok || p.entry().order != order: // taken meanwhile
+		return nil
+	case err != nil:
+		return fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)
+	}
+	q.date(&p.entry().expires, &p.entry().flags, m.Time)
+	return nil
+}
+
+// dropLate takes those out of tokens that turn out to have expired now that they have been read, and returns both.
+// It is called without mu.
+func (q *Local) dropLate(ds []Delivery) (rest int, late []Delivery) {
+	clock := int64(0)
+	for i := range ds {
+		d := &ds[i]
+		if d.flags&undated != 0 {
+			if clock == 0 {
+				clock = now()
+			}
+			q.date(&d.expires, &d.flags, d.Message.Time)
+			if d.expires <= clock {
+				late = append(late, *d)
+				continue
+			}
+		}
+		ds[rest] = *d
+		rest++
+	}
+	return rest, late
+}
