@@ -78,7 +78,8 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 			}
 		}),
 		optional("expires", d.duration(&q.Expires, time.Millisecond, maxTime)),
-		later("max-priority"), later("single-active-consumer"), later("type"),
+		optional("max-priority", d.number(&q.MaxPriority, 1, math.MaxUint8)),
+		later("single-active-consumer"), later("type"),
 	)
 	return q
 }

@@ -19,7 +19,7 @@ type argumentReader struct {
 
 // laterArguments are queue arguments that this build does not act on: to accept one would be to promise it.
 var laterArguments = [...]string{
-	"x-max-priority", "x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
+	"x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
 }
 
 // readArguments sets in spec what arguments ask for and keeps them, owned by the caller, for comparison. Arguments
@@ -60,6 +60,10 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		r.spec.MaxBytes = int64(limit)
 	case "x-delivery-limit":
 		r.spec.MaxAttempts, err = r.limit(name, v)
+	case "x-max-priority":
+		var most int64
+		most, err = r.number(name, v, math.MaxUint8)
+		r.spec.MaxPriority = uint8(most)
 	case "x-message-ttl":
 		r.spec.TTL, err = r.number(name, v, math.MaxUint32)
 		r.spec.HasTTL = true

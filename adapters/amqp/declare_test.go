@@ -80,6 +80,8 @@ func TestRefusedDeclarations(t *testing.T) {
 			"PRECONDITION_FAILED - invalid arg 'x-max-length' for queue 'x' in vhost '/': not an integer"},
 		{"negative argument", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-length-bytes", -1)}, wire.PreconditionFailed,
 			"PRECONDITION_FAILED - invalid arg 'x-max-length-bytes' for queue 'x' in vhost '/': negative"},
+		{"too many priorities", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-priority", 256)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'x' in vhost '/': larger than 255"},
 		{"TTL too long", &wire.QueueDeclare{Queue: "x", Arguments: number("x-message-ttl", 1<<32)}, wire.PreconditionFailed,
 			"PRECONDITION_FAILED - invalid arg 'x-message-ttl' for queue 'x' in vhost '/': larger than 4294967295"},
 		{"TTL negative", &wire.QueueDeclare{Queue: "x", Arguments: number("x-message-ttl", -1)}, wire.PreconditionFailed,
@@ -143,7 +145,6 @@ func TestWhatComesLaterIsSaid(t *testing.T) {
 		m    wire.Method
 		text string
 	}{
-		{"priorities", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-priority", 1)}, "queue argument 'x-max-priority'"},
 		{"single active consumer", &wire.QueueDeclare{Queue: "x", Arguments: message.AppendField(message.Headers{}, "x-single-active-consumer", message.BoolValue(true))},
 			"queue argument 'x-single-active-consumer'"},
 		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue argument 'x-queue-type' with value 'stream'"},

@@ -94,3 +94,21 @@ func TestUnusedQueueIsDeleted(t *testing.T) {
 		}
 	})
 }
+
+func TestPriorities(t *testing.T) {
+	onTime(t, func(_ *bench, c *client) {
+		c.declare("q", number("x-max-priority", 10))
+		c.declare("q", number("x-max-priority", 10))
+		for _, body := range []string{"a0", "b5", "c9", "d5"} {
+			p := durable
+			p.Flags |= wire.FlagPriority
+			p.Priority = body[1] - '0'
+			c.publish("", "q", p, body)
+		}
+		c.call(&wire.BasicConsume{Queue: "q", NoAck: true}, &wire.BasicConsumeOK{})
+		c.bodies("c9", "b5", "d5", "a0")
+		c.send(1, &wire.QueueDeclare{Queue: "q", Durable: true, Arguments: number("x-max-priority", 9)})
+		c.channelError(wire.PreconditionFailed,
+			"PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received '9' but current is '10'")
+	})
+}

@@ -85,19 +85,33 @@ func (q *Local) rearm(notBefore int64) {
 	}
 }
 
-// headDeadline is when the first message expires: 0 for never, the past when that has to be read first.
-func (q *Local) headDeadline() int64 {
-	p, ok := q.ready.front()
-	if !ok {
-		return 0
+// headDeadline is when the first message of a priority expires: 0 for never, the past when that has to be read first.
+func (q *Local) headDeadline() (at int64) {
+	for _, l := range q.ready.lists {
+		if l.first == nil {
+			continue
+		}
+		switch e := l.front().entry(); {
+		case e.flags&undated != 0:
+			return 1
+		case e.expires != 0 && !q.hasChance(e) && (at == 0 || e.expires < at):
+			at = e.expires
+		}
 	}
-	switch e := p.entry(); {
-	case e.flags&undated != 0:
-		return 1
-	case !q.hasChance(e):
-		return e.expires
+	return at
+}
+
+// dueHead returns a first message of a priority that has expired, or that has to be read to know.
+func (q *Local) dueHead(clock int64) (place, bool) {
+	for _, l := range q.ready.lists {
+		if l.first == nil {
+			continue
+		}
+		if p := l.front(); p.entry().flags&undated != 0 || q.expired(p.entry(), clock) {
+			return p, true
+		}
 	}
-	return 0
+	return place{}, false
 }
 
 // due does what the time has come for, a portion at once. It is called by the clock, without mu.
@@ -132,22 +146,19 @@ func (q *Local) due(clock int64) error {
 	return err
 }
 
-// takeExpired takes a portion of what has expired out from the front. It releases mu to read what it has to know.
+// takeExpired takes a portion of what has expired out, from the front of each priority. It releases mu to read what it has to know.
 func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 	for bytes := 0; len(expired) < expiredAtOnce && bytes < expiredBytes; {
-		p, ok := q.ready.front()
+		p, ok := q.dueHead(clock)
 		if !ok {
 			break
 		}
 		e := p.entry()
 		if e.flags&undated != 0 {
-			if err := q.dateFront(e.pos, e.order); err != nil {
+			if err := q.dateHead(e.pos, e.order, p.l.priority); err != nil {
 				return expired, err
 			}
 			continue
-		}
-		if !q.expired(e, clock) {
-			break
 		}
 		bytes += int(e.size)
 		expired = append(expired, q.takeOut(p))
@@ -155,12 +166,12 @@ func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 	return expired, nil
 }
 
-// dateFront reads the message at the front to know when it came. It releases mu meanwhile.
-func (q *Local) dateFront(at Pos, order uint64) error {
+// dateHead reads a message to know when it came. It releases mu meanwhile.
+func (q *Local) dateHead(at Pos, order uint64, priority uint8) error {
 	q.mu.Unlock()
 	m, err := q.log.Read(at)
 	q.mu.Lock()
-	p, ok := q.ready.front()
+	p, ok := q.ready.after(priority, order-1, nil)
 	switch {
 	case !ok || p.entry().order != order: // taken meanwhile
 		return nil

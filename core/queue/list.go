@@ -31,16 +31,13 @@ const (
 // list keeps entries by order. They leave from anywhere: an entry that leaves is marked gone, and its chunk goes when
 // nothing is left in it. In steady state it allocates nothing: chunks emptied are the next ones used.
 type list struct {
+	*totals
+	priority    uint8
 	first, last *chunk
-	spare       *chunk // linked by next
-	spares      int
-	len         int
-	bytes       int64 // of all bodies
-	mortal      int   // entries that expire some day
-	cached      int64 // of memory, of the messages that are in it
 }
 
 type chunk struct {
+	of         *list // the list it is in, or was in last
 	prev, next *chunk
 	from, to   int // entries[from:to] are in use, gone ones among them
 	live       int
@@ -50,28 +47,29 @@ type chunk struct {
 
 // place names one entry of a list until the next insert.
 type place struct {
+	l *list
 	c *chunk
 	i int
 }
 
 func (p place) entry() *entry { return &p.c.entries[p.i] }
 
-// front returns the first entry; ok is false when the list is empty.
-func (l *list) front() (place, bool) {
-	if l.len == 0 {
-		return place{}, false
-	}
+// front returns the first entry of a list that is not empty.
+func (l *list) front() place {
 	c := l.first // chunks without live entries are unlinked, so the first one has some
 	for c.entries[c.from].flags&gone != 0 {
 		c.from++
 	}
-	return place{c, c.from}, true
+	return place{l, c, c.from}
 }
 
 // after returns the first entry above order, looking from hint on, which may be nil.
 func (l *list) after(order uint64, hint *chunk) (place, bool) {
+	if l.last == nil || l.last.entries[l.last.to-1].order <= order {
+		return place{}, false
+	}
 	c := hint
-	if c == nil || c.unlinked || c.prev != nil && c.prev.entries[c.prev.to-1].order > order {
+	if c == nil || c.of != l || c.unlinked || c.prev != nil && c.prev.entries[c.prev.to-1].order > order {
 		c = l.first
 	}
 	for ; c != nil; c = c.next {
@@ -80,7 +78,7 @@ func (l *list) after(order uint64, hint *chunk) (place, bool) {
 		}
 		for i := c.from; i < c.to; i++ {
 			if e := &c.entries[i]; e.order > order && e.flags&gone == 0 {
-				return place{c, i}, true
+				return place{l, c, i}, true
 			}
 		}
 	}
@@ -213,7 +211,7 @@ func (l *list) link(prev *chunk) *chunk {
 		l.spare = c.next
 		l.spares--
 	}
-	c.unlinked = false
+	c.of, c.unlinked = l, false
 	c.from, c.to, c.live = 0, 0, 0
 	c.prev = prev
 	if prev == nil {

@@ -45,7 +45,8 @@ type Options struct {
 	MaxLength   int   // waiting messages, 0 for no limit
 	MaxBytes    int64 // bytes of their bodies, 0 for no limit
 	Overflow    Overflow
-	MaxAttempts int // deliveries after which a requeued message is a dead letter, 0 for no limit
+	MaxPriority uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
+	MaxAttempts int   // deliveries after which a requeued message is a dead letter, 0 for no limit
 
 	HasTTL  bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
 	TTL     int64  // may be 0: only for whoever is hungry now
@@ -90,7 +91,7 @@ type Local struct {
 
 	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
 	mu        sync.Mutex
-	ready     list
+	ready     levels
 	accounted int64  // of ready.cached, what the budget knows of
 	order     uint64 // of the entry put last
 	passed    uint64 // order at the end of the last Take: what is urgent up to here has had its chance
@@ -111,6 +112,7 @@ type Local struct {
 // New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
 func New(name string, id uint32, log Log, o Options) *Local {
 	q := &Local{name: name, id: id, log: log, opts: o}
+	q.ready.init()
 	q.renew()
 	q.arm(0)
 	return q
@@ -150,7 +152,7 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 		e.flags = urgent
 	}
 	q.shed(&e)
-	q.add(e)
+	q.add(e, m.Priority)
 	dropped := q.overflowing()
 	q.account()
 	q.arm(0)
@@ -179,16 +181,16 @@ func (q *Local) Restore(at Pos, i Info) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.add(e)
+	q.add(e, i.Priority)
 	q.stats.Published--
 	q.arm(0)
 }
 
-// add appends an entry. mu is held.
-func (q *Local) add(e entry) {
+// add appends an entry to those of its priority. mu is held.
+func (q *Local) add(e entry, priority uint8) {
 	q.order++
 	e.order = q.order
-	q.ready.push(e)
+	q.ready.at(min(priority, q.opts.MaxPriority)).push(e)
 	q.stats.Published++
 }
 
@@ -198,7 +200,8 @@ func (q *Local) over(n int, size int64) bool {
 		q.opts.MaxBytes > 0 && q.ready.bytes+size > q.opts.MaxBytes
 }
 
-// overflowing takes the oldest messages out until the queue is within its limits. mu is held.
+// overflowing takes messages out from the head until the queue is within its limits: with priorities the oldest of the
+// highest, as RabbitMQ has it. mu is held.
 func (q *Local) overflowing() []Delivery {
 	if q.opts.Overflow != DropHead || !q.over(0, 0) {
 		return nil
@@ -216,10 +219,10 @@ func (q *Local) overflowing() []Delivery {
 
 // takeOut turns an entry into a token. mu is held.
 func (q *Local) takeOut(p place) Delivery {
-	e := q.ready.remove(p)
+	e, level := q.ready.remove(p), p.l.priority
 	q.unacked++
 	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size,
-		extra: e.extra, flags: e.flags}
+		extra: e.extra, flags: e.flags, level: level}
 }
 
 // putBack returns a token to its place. mu is held.
@@ -231,12 +234,15 @@ func (q *Local) putBack(d *Delivery) {
 		e.extra = extraOf(e.message)
 	}
 	q.shed(&e)
-	q.ready.insert(e)
+	q.ready.at(d.level).insert(e)
 	q.account()
 	q.arm(0)
 	for _, s := range q.subs {
-		if s.match != nil && s.tested >= d.order {
-			s.tested, s.hint = d.order-1, nil
+		if s.match == nil {
+			continue
+		}
+		if c := s.cursor(d.level); c.tested >= d.order {
+			*c = cursor{tested: d.order - 1}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -460,7 +461,7 @@ func TestLastConsumerLeavingIsTold(t *testing.T) {
 }
 
 // TestRandomOperationsAgreeWithASlice runs random operations against a plain sorted slice: with all bodies in memory,
-// with none and with some.
+// with none and with some; with priorities and without; and compares again after a restart.
 func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -471,6 +472,13 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 			o.Bodies = queue.NewBudget(0)
 		case 2:
 			o.Bodies = queue.NewBudget(5_000)
+		}
+		if seed%2 == 1 {
+			o.MaxPriority = 3
+		}
+		priority := func(n int) uint8 { return uint8(n * 7 % 6) }
+		inOrder := func(a, b int) int {
+			return cmp.Or(cmp.Compare(min(priority(b), o.MaxPriority), min(priority(a), o.MaxPriority)), cmp.Compare(a, b))
 		}
 		q := queue.New("q", 1, log, o)
 		s, _ := subscribe(t, q, queue.SubscribeOptions{})
@@ -489,8 +497,14 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 		for range 2000 {
 			switch random.IntN(10) {
 			case 0, 1, 2, 3:
-				put(t, q, log, fmt.Sprint(next))
+				m := durable(fmt.Sprint(next))
+				m.Priority = priority(next)
+				at, _, _ := log.Append(m, []uint32{1})
+				if err := q.Put(m, at); err != nil {
+					t.Fatal(err)
+				}
 				ready = append(ready, next)
+				slices.SortFunc(ready, inOrder)
 				next++
 			case 4, 5, 6:
 				ds := take(t, s, random.IntN(8))
@@ -524,7 +538,7 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 						break
 					}
 				}
-				slices.Sort(ready)
+				slices.SortFunc(ready, inOrder)
 				settle(t, s, batch, how)
 			}
 			if got := q.Stats(); got.Ready != len(ready) || got.Unacked != len(out) {
@@ -536,6 +550,23 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 		}
 		if log.Living() != len(ready)+len(out) {
 			t.Fatalf("seed %d: the log has %d living references, the model %d", seed, log.Living(), len(ready)+len(out))
+		}
+		restarted := queue.New("q", 1, log, o)
+		if err := log.Replay(restoring{restarted}); err != nil {
+			t.Fatal(err)
+		}
+		for n := range out {
+			ready = append(ready, n)
+		}
+		slices.SortFunc(ready, inOrder)
+		again, _ := subscribe(t, restarted, queue.SubscribeOptions{})
+		for i, d := range take(t, again, len(ready)+1) {
+			if n := number(d); i >= len(ready) || n != ready[i] {
+				t.Fatalf("seed %d: after a restart number %d is %d", seed, i, n)
+			}
+		}
+		if got := restarted.Stats(); got.Unacked != len(ready) {
+			t.Fatalf("seed %d: after a restart %d messages, want %d", seed, got.Unacked, len(ready))
 		}
 	}
 }

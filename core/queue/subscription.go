@@ -45,6 +45,7 @@ type Delivery struct {
 	size    uint32
 	extra   uint8
 	flags   entryFlags
+	level   uint8
 }
 
 // Pos is where the message is in the log, zero when it is not.
@@ -63,11 +64,35 @@ type Subscription struct {
 
 	// guarded by queue.mu
 	exclusive bool
-	hungry    bool   // has credit as far as we know: from Subscribe or a Take until Take(nil) or Close
-	waiting   bool   // in queue.waiting: its last Take came back empty and nobody woke it since
-	tested    uint64 // selective: entries up to this order have been tested
-	hint      *chunk // selective: where that was
+	hungry    bool     // has credit as far as we know: from Subscribe or a Take until Take(nil) or Close
+	waiting   bool     // in queue.waiting: its last Take came back empty and nobody woke it since
+	cursors   []cursor // selective: what it has tested, by priority
 	closed    bool
+}
+
+// cursor is how far a selective subscription has come with the messages of one priority.
+type cursor struct {
+	tested uint64 // entries up to this order have been tested
+	hint   *chunk // where that was
+}
+
+// cursor returns the cursor of a priority. mu is held.
+func (s *Subscription) cursor(priority uint8) *cursor {
+	for int(priority) >= len(s.cursors) {
+		s.cursors = append(s.cursors, cursor{})
+	}
+	return &s.cursors[priority]
+}
+
+// next returns the first entry that s has not tested. mu is held.
+func (s *Subscription) next() (place, bool) {
+	for _, l := range s.queue.ready.lists {
+		c := s.cursor(l.priority)
+		if p, ok := l.after(c.tested, c.hint); ok {
+			return p, true
+		}
+	}
+	return place{}, false
 }
 
 // Subscribe adds a subscription. Its waker is called at once when there is something to take. ErrClosed means that the
@@ -240,18 +265,18 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 	q := s.queue
 	clock := now()
 	for n < len(dst) && len(expired) < expiredAtOnce {
-		p, ok := q.ready.after(s.tested, s.hint)
+		p, ok := s.next()
 		if !ok {
 			break
 		}
 		e := p.entry()
 		m := e.message
 		if m == nil {
-			at, order := e.pos, e.order
+			at, order, level := e.pos, e.order, p.l.priority
 			q.mu.Unlock()
 			m, err = q.log.Read(at)
 			q.mu.Lock()
-			p, ok = q.ready.after(order-1, nil)
+			p, ok = q.ready.after(level, order-1, nil)
 			present := ok && p.entry().order == order
 			switch {
 			case q.closed || s.closed:
@@ -264,7 +289,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			e = p.entry()
 		}
 		q.date(&e.expires, &e.flags, m.Time)
-		s.tested, s.hint = e.order, p.c
+		*s.cursor(p.l.priority) = cursor{e.order, p.c}
 		switch {
 		case q.expired(e, clock):
 			expired = append(expired, q.takeOut(p))

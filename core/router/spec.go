@@ -72,6 +72,7 @@ type QueueSpec struct {
 	MaxBytes           int64
 	Overflow           queue.Overflow
 	MaxAttempts        int
+	MaxPriority        uint8  // messages of higher priority come first, up to this one; 0: priorities do not matter
 	HasTTL             bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
 	TTL                int64  // milliseconds, may be 0
 	Expires            int64  // milliseconds without use after which the queue is deleted, 0 for never

@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -140,6 +141,10 @@ func (c *compiler) queue(q *Queue) {
 	}
 	if q.DeliveryLimit > 0 {
 		s.Arguments = message.AppendField(s.Arguments, "x-delivery-limit", message.IntValue(int64(q.DeliveryLimit)))
+	}
+	if q.MaxPriority > 0 {
+		s.MaxPriority = uint8(min(q.MaxPriority, math.MaxUint8))
+		s.Arguments = message.AppendField(s.Arguments, "x-max-priority", message.IntValue(int64(s.MaxPriority)))
 	}
 	if q.TTL != nil {
 		s.HasTTL, s.TTL = true, q.TTL.Milliseconds()

@@ -1,0 +1,78 @@
+package queue
+
+// levels are the ready messages of a queue: one list for each priority in use, the highest first. A queue without
+// priorities has one list. What they count, and the spare chunks, they share.
+type levels struct {
+	totals
+	lists []*list // by falling priority; that of priority 0 is always there
+}
+
+// totals are sums over all lists of a queue.
+type totals struct {
+	len    int
+	bytes  int64 // of all bodies
+	mortal int   // entries that expire some day
+	cached int64 // of memory, of the messages that are in it
+
+	spare  *chunk // linked by next
+	spares int
+}
+
+// keepLists is the number of lists up to which an empty one stays: as many priorities as people should use cost no
+// allocation when their messages come and go.
+const keepLists = 16
+
+func (v *levels) init() { v.lists = []*list{{totals: &v.totals}} }
+
+// front returns the first entry of the highest priority; ok is false when there is none.
+func (v *levels) front() (place, bool) {
+	for _, l := range v.lists {
+		if l.first != nil {
+			return l.front(), true
+		}
+	}
+	return place{}, false
+}
+
+// at returns the list of a priority and makes it when it is not in use.
+func (v *levels) at(priority uint8) *list {
+	i := len(v.lists) - 1
+	for v.lists[i].priority < priority && i > 0 {
+		i--
+	}
+	switch l := v.lists[i]; {
+	case l.priority == priority:
+		return l
+	case l.priority > priority:
+		i++
+	}
+	l := &list{totals: &v.totals, priority: priority}
+	v.lists = append(v.lists, nil)
+	copy(v.lists[i+1:], v.lists[i:])
+	v.lists[i] = l
+	return l
+}
+
+// after returns the first entry of a priority above order, looking from hint on, which may be nil.
+func (v *levels) after(priority uint8, order uint64, hint *chunk) (place, bool) {
+	for _, l := range v.lists {
+		if l.priority == priority {
+			return l.after(order, hint)
+		}
+	}
+	return place{}, false
+}
+
+// remove takes the entry at p out and returns it.
+func (v *levels) remove(p place) entry {
+	e := p.l.remove(p)
+	if p.l.first == nil && p.l.priority > 0 && len(v.lists) > keepLists {
+		for i, l := range v.lists {
+			if l == p.l {
+				v.lists = append(v.lists[:i], v.lists[i+1:]...)
+				break
+			}
+		}
+	}
+	return e
+}
