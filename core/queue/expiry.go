@@ -161,7 +161,7 @@ func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 			continue
 		}
 		bytes += int(e.size)
-		expired = append(expired, q.takeOut(p))
+		expired = q.takenOut(expired, p)
 	}
 	return expired, nil
 }

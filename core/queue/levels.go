@@ -63,16 +63,20 @@ func (v *levels) after(priority uint8, order uint64, hint *chunk) (place, bool) 
 	return place{}, false
 }
 
-// remove takes the entry at p out and returns it.
-func (v *levels) remove(p place) entry {
-	e := p.l.remove(p)
-	if p.l.first == nil && p.l.priority > 0 && len(v.lists) > keepLists {
-		for i, l := range v.lists {
-			if l == p.l {
-				v.lists = append(v.lists[:i], v.lists[i+1:]...)
-				break
-			}
+// remove takes the entry at p out.
+func (v *levels) remove(p place) {
+	p.l.remove(p)
+	if p.l.first == nil && len(v.lists) > keepLists {
+		v.retire(p.l)
+	}
+}
+
+// retire takes an empty list out, unless it is that of priority 0.
+func (v *levels) retire(empty *list) {
+	for i, l := range v.lists {
+		if l == empty && l.priority > 0 {
+			v.lists = append(v.lists[:i], v.lists[i+1:]...)
+			return
 		}
 	}
-	return e
 }

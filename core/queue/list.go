@@ -171,23 +171,22 @@ func (l *list) split(c *chunk, order uint64) *chunk {
 	return low
 }
 
-// remove takes the entry at p out of the list and returns it.
-func (l *list) remove(p place) entry {
-	e := *p.entry()
-	*p.entry() = entry{order: e.order, flags: gone}
-	l.len--
-	l.bytes -= int64(e.size)
+// remove takes the entry at p out of the list.
+func (l *list) remove(p place) {
+	e, t := p.entry(), l.totals
+	t.len--
+	t.bytes -= int64(e.size)
 	if e.mortal() {
-		l.mortal--
+		t.mortal--
 	}
 	if e.message != nil {
-		l.cached -= e.cost()
+		t.cached -= e.cost()
 	}
+	*e = entry{order: e.order, flags: gone}
 	p.c.live--
 	if p.c.live == 0 {
 		l.unlink(p.c)
 	}
-	return e
 }
 
 func (l *list) count(c *chunk, e *entry) {

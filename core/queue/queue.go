@@ -212,17 +212,25 @@ func (q *Local) overflowing() []Delivery {
 		if !ok {
 			break
 		}
-		dropped = append(dropped, q.takeOut(p))
+		dropped = q.takenOut(dropped, p)
 	}
 	return dropped
 }
 
-// takeOut turns an entry into a token. mu is held.
-func (q *Local) takeOut(p place) Delivery {
-	e, level := q.ready.remove(p), p.l.priority
+// takeOut turns an entry into the token d. mu is held.
+func (q *Local) takeOut(d *Delivery, p place) {
+	e := p.entry()
+	*d = Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size,
+		extra: e.extra, flags: e.flags, level: p.l.priority}
+	q.ready.remove(p)
 	q.unacked++
-	return Delivery{Message: e.message, ID: e.id(), Attempts: e.attempts, pos: e.pos, order: e.order, expires: e.expires, size: e.size,
-		extra: e.extra, flags: e.flags, level: level}
+}
+
+// takenOut is takeOut behind other tokens.
+func (q *Local) takenOut(ds []Delivery, p place) []Delivery {
+	ds = append(ds, Delivery{})
+	q.takeOut(&ds[len(ds)-1], p)
+	return ds
 }
 
 // putBack returns a token to its place. mu is held.
@@ -279,9 +287,10 @@ func (q *Local) empty() (n int, positions []Pos) {
 			q.account()
 			return n, positions
 		}
-		if e := q.ready.remove(p); e.pos.Seq != 0 {
+		if e := p.entry(); e.pos.Seq != 0 {
 			positions = append(positions, e.pos)
 		}
+		q.ready.remove(p)
 		n++
 	}
 }

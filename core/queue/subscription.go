@@ -248,11 +248,11 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
 			}
 			if q.expired(e, clock) {
 				bytes += int(e.size)
-				expired = append(expired, q.takeOut(p))
+				expired = q.takenOut(expired, p)
 				continue
 			}
 		}
-		dst[n] = q.takeOut(p)
+		q.takeOut(&dst[n], p)
 		n++
 	}
 	return n, expired
@@ -292,9 +292,9 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		*s.cursor(p.l.priority) = cursor{e.order, p.c}
 		switch {
 		case q.expired(e, clock):
-			expired = append(expired, q.takeOut(p))
+			expired = q.takenOut(expired, p)
 		case s.match(m):
-			dst[n] = q.takeOut(p)
+			q.takeOut(&dst[n], p)
 			dst[n].Message = m // it stays out of the queue's memory unless it is taken
 			n++
 		}
