@@ -84,8 +84,8 @@ func TestRoutesAreRead(t *testing.T) {
 		},
 		Queues: []topology.Queue{{
 			Name: text(5, 12, "7"), MaxLength: 10, MaxBytes: 1 << 30, Overflow: queue.Refuse, DeliveryLimit: 3,
-			MaxPriority: 9, TTL: new(time.Duration), Expires: time.Hour,
-			DeadLetter: &topology.DeadLetter{Exchange: text(5, 150, "telemetry"), Key: "dead"},
+			SingleActive: true, MaxPriority: 9, TTL: new(time.Duration), Expires: time.Hour,
+			DeadLetter: &topology.DeadLetter{Exchange: text(5, 180, "telemetry"), Key: "dead"},
 		}},
 		Bindings: []topology.Binding{
 			{Where: text(7, 5, "").Where, Source: text(7, 14, "telemetry"), Exchange: text(7, 35, "inner"), Key: "a.#"},

@@ -65,7 +65,9 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 		required("name", d.located(&q.Name)),
 		optional("max-length", d.number(&q.MaxLength, 1, math.MaxInt32)),
 		optional("max-bytes", d.size(&q.MaxBytes, 1, 1<<50)),
-		optional("overflow", word(d, &q.Overflow, map[string]queue.Overflow{"drop-head": queue.DropHead, "refuse": queue.Refuse})),
+		optional("overflow", word(d, &q.Overflow, map[string]queue.Overflow{
+			"drop-head": queue.DropHead, "refuse": queue.Refuse, "refuse-dead-letter": queue.RefuseDeadLetter,
+		})),
 		optional("dead-letter", func(n *yaml.Node) {
 			q.DeadLetter = &topology.DeadLetter{Exchange: topology.Text{Where: d.where(n)}}
 			d.mapping(n, optional("exchange", d.located(&q.DeadLetter.Exchange)), optional("key", d.text(&q.DeadLetter.Key)))
@@ -79,7 +81,7 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 		}),
 		optional("expires", d.duration(&q.Expires, time.Millisecond, maxTime)),
 		optional("max-priority", d.number(&q.MaxPriority, 1, math.MaxUint8)),
-		later("single-active-consumer"), later("type"),
+		optional("single-active-consumer", d.truth(&q.SingleActive)), later("type"),
 	)
 	return q
 }

@@ -80,10 +80,9 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		r.spec.DeadLetterKey, err = r.text(name, v)
 		r.dead = true
 	case "x-single-active-consumer":
-		if yes, ok := v.Bool(); !ok {
+		var ok bool
+		if r.spec.SingleActive, ok = v.Bool(); !ok {
 			err = r.invalid(name, "not a boolean")
-		} else if yes {
-			err = failure(wire.NotImplemented, "queue argument '%s'", name)
 		}
 	}
 	return true, err
@@ -116,7 +115,7 @@ func (r *argumentReader) readOverflow(v message.Value) error {
 	case "reject-publish":
 		r.spec.Overflow = queue.Refuse
 	case "reject-publish-dlx":
-		return failure(wire.NotImplemented, "queue argument 'x-overflow' with value 'reject-publish-dlx'")
+		r.spec.Overflow = queue.RefuseDeadLetter
 	default:
 		return r.invalid("x-overflow", "unknown value '"+v.Text()+"'")
 	}

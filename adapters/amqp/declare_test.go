@@ -80,6 +80,10 @@ func TestRefusedDeclarations(t *testing.T) {
 			"PRECONDITION_FAILED - invalid arg 'x-max-length' for queue 'x' in vhost '/': not an integer"},
 		{"negative argument", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-length-bytes", -1)}, wire.PreconditionFailed,
 			"PRECONDITION_FAILED - invalid arg 'x-max-length-bytes' for queue 'x' in vhost '/': negative"},
+		{"single active consumer, not a boolean", &wire.QueueDeclare{Queue: "x", Arguments: number("x-single-active-consumer", 1)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-single-active-consumer' for queue 'x' in vhost '/': not a boolean"},
+		{"unknown overflow", &wire.QueueDeclare{Queue: "x", Arguments: text("x-overflow", "odd")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-overflow' for queue 'x' in vhost '/': unknown value 'odd'"},
 		{"too many priorities", &wire.QueueDeclare{Queue: "x", Arguments: number("x-max-priority", 256)}, wire.PreconditionFailed,
 			"PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'x' in vhost '/': larger than 255"},
 		{"TTL too long", &wire.QueueDeclare{Queue: "x", Arguments: number("x-message-ttl", 1<<32)}, wire.PreconditionFailed,
@@ -145,10 +149,7 @@ func TestWhatComesLaterIsSaid(t *testing.T) {
 		m    wire.Method
 		text string
 	}{
-		{"single active consumer", &wire.QueueDeclare{Queue: "x", Arguments: message.AppendField(message.Headers{}, "x-single-active-consumer", message.BoolValue(true))},
-			"queue argument 'x-single-active-consumer'"},
 		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue argument 'x-queue-type' with value 'stream'"},
-		{"reject-publish-dlx", &wire.QueueDeclare{Queue: "x", Arguments: text("x-overflow", "reject-publish-dlx")}, "queue argument 'x-overflow' with value 'reject-publish-dlx'"},
 		{"x-match all-with-x", &wire.QueueBind{Queue: "q", Exchange: "amq.match", Arguments: text("x-match", "all-with-x")}, "x-match value 'all-with-x'"},
 		{"transactions", &wire.TxSelect{}, "class tx"},
 		{"flow", &wire.ChannelFlow{}, "active=false"},

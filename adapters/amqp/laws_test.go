@@ -112,3 +112,49 @@ func TestPriorities(t *testing.T) {
 			"PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'q' in vhost '/': received '9' but current is '10'")
 	})
 }
+
+func flag(name string) message.Headers {
+	return message.AppendField(message.Headers{}, name, message.BoolValue(true))
+}
+
+func TestSingleActiveConsumer(t *testing.T) {
+	onTime(t, func(b *bench, c *client) {
+		c.declare("q", flag("x-single-active-consumer"))
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "first"}, &wire.BasicConsumeOK{})
+		other := b.dial()
+		other.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "second"}, &wire.BasicConsumeOK{})
+		for _, body := range []string{"a", "b"} {
+			other.publish("", "q", durable, body)
+		}
+		c.send(1, &wire.BasicAck{DeliveryTag: c.bodies("a")})
+		c.bodies("b") // not acknowledged: it goes on to the next one
+		other.quiet()
+		c.call(&wire.ChannelClose{}, &wire.ChannelCloseOK{})
+		other.bodies("b")
+		other.send(1, &wire.BasicConsume{Queue: "q", Exclusive: true})
+		other.channelError(wire.AccessRefused, "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use")
+		other.hangUp()
+	})
+}
+
+func TestRejectPublishToTheDeadLetterExchange(t *testing.T) {
+	onTime(t, func(b *bench, c *client) {
+		c.declare("refused")
+		c.declare("q", number("x-max-length", 1), text("x-overflow", "reject-publish-dlx"),
+			text("x-dead-letter-exchange", ""), text("x-dead-letter-routing-key", "refused"))
+		c.call(&wire.ConfirmSelect{}, &wire.ConfirmSelectOK{})
+		c.publish("", "q", durable, "a")
+		c.expect(1, &wire.BasicAck{})
+		c.publish("", "q", durable, "b")
+		c.expect(1, &wire.BasicNack{})
+		c.call(&wire.BasicGet{Queue: "refused", NoAck: true}, &wire.BasicGetOK{})
+		body := c.content()
+		death, _ := body.Properties.Headers.Get("x-first-death-reason")
+		if reason, _ := death.String(); string(body.body) != "b" || reason != "maxlen" {
+			t.Errorf("%q died of %q", body.body, reason)
+		}
+		if b.log.Living() != 1 {
+			t.Errorf("%d references left in the log", b.log.Living())
+		}
+	})
+}

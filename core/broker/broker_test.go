@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"tridge/core/broker"
 	"tridge/core/message"
@@ -50,6 +51,46 @@ func TestBodiesComeBackFromTheDisk(t *testing.T) {
 	}
 	if got := drain(t, v, "q"); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestLawsOfAQueueSurviveARestart has a message expire after a restart without anybody asking for it, and keeps the order
+// of priorities.
+func TestLawsOfAQueueSurviveARestart(t *testing.T) {
+	dir := t.TempDir()
+	b, v := open(t, dir)
+	declare(t, v, router.QueueSpec{Name: "late", Durable: true})
+	declare(t, v, router.QueueSpec{Name: "q", Durable: true, HasTTL: true, TTL: 200, DeadLetter: true, DeadLetterKey: "late"})
+	declare(t, v, router.QueueSpec{Name: "ranked", Durable: true, MaxPriority: 5, HasTTL: true, TTL: 3_600_000})
+	declare(t, v, router.QueueSpec{Name: "unused", Durable: true, Expires: 200})
+	for i := range 3 {
+		m := &message.Message{Key: "ranked", Body: []byte(fmt.Sprint(i)), Guarantee: message.AtLeastOnce, Priority: uint8(i), Time: time.Now().UnixMilli()}
+		publish(t, v, m)
+		renamed := *m
+		renamed.Key = "q"
+		publish(t, v, &renamed)
+	}
+	closing(t, b)
+	b, v = open(t, dir)
+	defer closing(t, b)
+	if got, want := drain(t, v, "ranked"), []string{"2", "1", "0"}; !slices.Equal(got, want) {
+		t.Errorf("took %q, want %q", got, want)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		late, err := v.Router.Queue("late", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = v.Router.Queue("unused", 0)
+		if late.Stats().Ready == 3 && errors.Is(err, router.ErrNotFound) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v, unused queue: %v", late.Stats(), err)
+		}
+	}
+	if got, want := drain(t, v, "late"), []string{"0", "1", "2"}; !slices.Equal(got, want) {
+		t.Errorf("dead letters %q, want %q", got, want)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 var (
 	ErrFull      = errors.New("queue: at its limit")
+	ErrBuried    = errors.New("queue: at its limit, the message has become a dead letter")
 	ErrClosed    = errors.New("queue: closed")
 	ErrExclusive = errors.New("queue: in exclusive use by another consumer")
 )
@@ -21,8 +22,9 @@ var (
 type Overflow uint8
 
 const (
-	DropHead Overflow = iota // make room: the oldest leave
-	Refuse                   // the new one is refused, its publisher told
+	DropHead         Overflow = iota // make room: the oldest leave
+	Refuse                           // the new one is refused, its publisher told
+	RefuseDeadLetter                 // as Refuse, and the new one becomes a dead letter
 )
 
 // Reason says why a message left its queue other than by being consumed.
@@ -45,6 +47,7 @@ type Options struct {
 	MaxLength   int   // waiting messages, 0 for no limit
 	MaxBytes    int64 // bytes of their bodies, 0 for no limit
 	Overflow    Overflow
+	Single      bool  // one consumer at a time gets messages, the others wait until it has gone
 	MaxPriority uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
 	MaxAttempts int   // deliveries after which a requeued message is a dead letter, 0 for no limit
 
@@ -97,6 +100,7 @@ type Local struct {
 	passed    uint64 // order at the end of the last Take: what is urgent up to here has had its chance
 	unacked   int
 	subs      []*Subscription // consumers, polls not among them
+	active    *Subscription   // the one that gets messages, if only one does
 	waiting   []*Subscription // consumers to be woken, longest waiting first
 	selective int             // consumers with a Match
 	ranked    bool            // consumers of different priorities exist
@@ -125,7 +129,8 @@ func (q *Local) Name() string { return q.name }
 func (q *Local) ID() uint32 { return q.id }
 
 // Put adds a message that is in the log at position at, or nowhere when at is zero. ErrFull and ErrClosed mean that
-// the queue has not taken it: the caller then acknowledges its reference in the log.
+// the queue has not taken it: the caller then acknowledges its reference in the log. ErrBuried means that the queue
+// has refused it and disposed of the reference.
 func (q *Local) Put(m *message.Message, at Pos) error {
 	size := len(m.Body)
 	q.mu.Lock()
@@ -133,10 +138,8 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 	case q.closed:
 		q.mu.Unlock()
 		return ErrClosed
-	case q.opts.Overflow == Refuse && q.over(1, int64(size)):
-		q.stats.Refused++
-		q.mu.Unlock()
-		return ErrFull
+	case q.opts.Overflow != DropHead && q.over(1, int64(size)):
+		return q.refuse(m, at)
 	case !m.Durable() && q.opts.DropTransientWhenIdle && len(q.subs) == 0:
 		q.stats.Dropped++
 		q.mu.Unlock()
@@ -171,6 +174,25 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 		_, _ = q.leave(dropped, LengthLimit)
 	}
 	return nil
+}
+
+// refuse answers a message that does not fit. mu is held, and released.
+func (q *Local) refuse(m *message.Message, at Pos) error {
+	q.stats.Refused++
+	if q.opts.Overflow != RefuseDeadLetter || q.opts.DeadLetter == nil {
+		q.mu.Unlock()
+		return ErrFull
+	}
+	// It leaves as if it had been here: should it not get away it stays, over the limit rather than lost.
+	q.order++
+	e := entry{pos: at, order: q.order}
+	q.unacked++
+	d := Delivery{Message: m, ID: e.id(), pos: at, order: q.order, expires: q.deadline(m.Expires, m.Time),
+		size: uint32(len(m.Body)), extra: extraOf(m),
+		level: min(m.Priority, q.opts.MaxPriority)}
+	q.mu.Unlock()
+	_, _ = q.leave([]Delivery{d}, LengthLimit)
+	return ErrBuried
 }
 
 // Restore adds a message found in the log at start, before anybody uses the queue. It is read when it is taken.
@@ -330,7 +352,7 @@ func (q *Local) Close(c Condition) (int, []Pos, error) {
 	q.opts.Clock.forget(q)
 	n, positions := q.empty()
 	subs := q.subs
-	q.subs, q.waiting = nil, nil
+	q.subs, q.waiting, q.active = nil, nil, nil
 	q.mu.Unlock()
 	for _, s := range subs {
 		s.waker.Wake()

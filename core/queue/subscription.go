@@ -109,7 +109,7 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 		q.mu.Unlock()
 		return s, nil
 	}
-	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) {
+	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) || o.Exclusive && q.opts.Single {
 		q.mu.Unlock()
 		return nil, ErrExclusive
 	}
@@ -119,6 +119,7 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 		q.selective++
 	}
 	s.hungry = true
+	q.elect()
 	wake := q.ready.len > 0
 	if !wake {
 		q.wait(s)
@@ -386,9 +387,15 @@ func (s *Subscription) Close() {
 	if s.match != nil {
 		q.selective--
 	}
+	if q.active == s {
+		q.active = nil
+	}
+	q.elect()
 	var wake *Subscription
 	if q.ready.len > 0 {
-		wake = q.nextWaiting()
+		if wake = q.nextWaiting(); wake == nil {
+			wake = q.activeWaiting()
+		}
 	}
 	idle := len(q.subs) == 0
 	if idle {

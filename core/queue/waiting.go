@@ -29,7 +29,7 @@ func (s *Subscription) unwait() {
 func (q *Local) nextWaiting() *Subscription {
 	best := -1
 	for i, s := range q.waiting {
-		if s.match != nil {
+		if s.match != nil || q.standsBy(s) {
 			continue
 		}
 		if best < 0 || s.priority > q.waiting[best].priority {
@@ -56,7 +56,7 @@ func (q *Local) selectiveWaiting() []*Subscription {
 	var list []*Subscription
 	keep := q.waiting[:0]
 	for _, s := range q.waiting {
-		if s.match == nil {
+		if s.match == nil || q.standsBy(s) {
 			keep = append(keep, s)
 			continue
 		}
@@ -70,7 +70,10 @@ func (q *Local) selectiveWaiting() []*Subscription {
 
 // outranked reports whether a hungry consumer of higher priority comes before s.
 func (q *Local) outranked(s *Subscription) bool {
-	if !q.ranked || s.poll {
+	if q.standsBy(s) {
+		return true
+	}
+	if !q.ranked || s.poll || q.opts.Single {
 		return false
 	}
 	for _, other := range q.subs {
@@ -83,7 +86,7 @@ func (q *Local) outranked(s *Subscription) bool {
 
 // hungryPeers is the number of consumers s shares the ready messages with, itself included.
 func (q *Local) hungryPeers(s *Subscription) int {
-	if len(q.subs) < 2 || s.poll {
+	if len(q.subs) < 2 || s.poll || q.opts.Single {
 		return 1
 	}
 	n := 0
@@ -99,9 +102,34 @@ func (q *Local) hungryPeers(s *Subscription) int {
 func (q *Local) hungry() int {
 	n := 0
 	for _, s := range q.subs {
-		if s.hungry {
+		if s.hungry && !q.standsBy(s) {
 			n++
 		}
 	}
 	return n
+}
+
+// elect chooses the consumer that gets messages, if only one does and none is chosen: of the highest priority the one
+// that came first. It stays so until it goes.
+func (q *Local) elect() {
+	if !q.opts.Single || q.active != nil {
+		return
+	}
+	for _, s := range q.subs {
+		if q.active == nil || s.priority > q.active.priority {
+			q.active = s
+		}
+	}
+}
+
+// standsBy reports whether s gets nothing because another consumer is the active one.
+func (q *Local) standsBy(s *Subscription) bool { return q.opts.Single && s != q.active && !s.poll }
+
+// activeWaiting takes the active consumer out of the line when it is selective, and so not in turn.
+func (q *Local) activeWaiting() *Subscription {
+	if q.active == nil || !q.active.waiting {
+		return nil
+	}
+	q.active.unwait()
+	return q.active
 }

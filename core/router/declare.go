@@ -137,7 +137,7 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Clock: r.clock,
-		MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
+		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
 	}
 	if s.DeadLetter {
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }

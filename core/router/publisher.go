@@ -152,6 +152,9 @@ func (p *Publisher) put(m *message.Message, at queue.Pos, queues []*queue.Local)
 				result = Routed
 			}
 			continue
+		case err == queue.ErrBuried:
+			result = Refused
+			continue // its reference went with the dead letter
 		case err == queue.ErrClosed: // deleted a moment ago: as if it had never matched
 		default:
 			result = Refused

@@ -72,6 +72,7 @@ type QueueSpec struct {
 	MaxBytes           int64
 	Overflow           queue.Overflow
 	MaxAttempts        int
+	SingleActive       bool   // one consumer at a time gets messages
 	MaxPriority        uint8  // messages of higher priority come first, up to this one; 0: priorities do not matter
 	HasTTL             bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
 	TTL                int64  // milliseconds, may be 0

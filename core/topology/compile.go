@@ -136,8 +136,18 @@ func (c *compiler) queue(q *Queue) {
 	if q.MaxBytes > 0 {
 		s.Arguments = message.AppendField(s.Arguments, "x-max-length-bytes", message.IntValue(q.MaxBytes))
 	}
-	if q.Overflow == queue.Refuse {
+	switch q.Overflow {
+	case queue.Refuse:
 		s.Arguments = message.AppendStringField(s.Arguments, "x-overflow", "reject-publish")
+	case queue.RefuseDeadLetter:
+		s.Arguments = message.AppendStringField(s.Arguments, "x-overflow", "reject-publish-dlx")
+		if q.DeadLetter == nil {
+			c.fail(q.Name.Where, "queue %q: overflow refuse-dead-letter needs dead-letter", q.Name.Value)
+		}
+	}
+	if q.SingleActive {
+		s.SingleActive = true
+		s.Arguments = message.AppendField(s.Arguments, "x-single-active-consumer", message.BoolValue(true))
 	}
 	if q.DeliveryLimit > 0 {
 		s.Arguments = message.AppendField(s.Arguments, "x-delivery-limit", message.IntValue(int64(q.DeliveryLimit)))

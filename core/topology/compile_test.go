@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"tridge/core/message"
 	"tridge/core/queue"
@@ -32,9 +33,11 @@ func compile(s Spec) ([]Change, error) {
 }
 
 func TestObjectsCarryWhatAmqpClientsWouldDeclare(t *testing.T) {
+	ttl := 1500 * time.Millisecond
 	changes, err := compile(Spec{
 		Queues: []Queue{{
-			Name: at(1, "readings"), MaxLength: 10, MaxBytes: 20, Overflow: queue.Refuse, DeliveryLimit: 3,
+			Name: at(1, "readings"), MaxLength: 10, MaxBytes: 20, Overflow: queue.RefuseDeadLetter, DeliveryLimit: 3,
+			TTL: &ttl, Expires: time.Hour, MaxPriority: 9, SingleActive: true,
 			DeadLetter: &DeadLetter{Exchange: at(1, "orders"), Key: "dead"},
 		}},
 		Exchanges: []Exchange{{Name: at(2, "orders"), Kind: router.Direct, Internal: true, Alternate: at(2, "amq.fanout")}},
@@ -49,13 +52,15 @@ func TestObjectsCarryWhatAmqpClientsWouldDeclare(t *testing.T) {
 	if !x.Durable || !x.Internal || x.Owner != router.File || x.Alternate != "amq.fanout" {
 		t.Errorf("exchange %+v", x)
 	}
-	if !q.Durable || q.Owner != router.File || q.MaxLength != 10 || q.MaxBytes != 20 || q.Overflow != queue.Refuse ||
+	if !q.Durable || q.Owner != router.File || q.MaxLength != 10 || q.MaxBytes != 20 || q.Overflow != queue.RefuseDeadLetter ||
+		!q.HasTTL || q.TTL != 1500 || q.Expires != 3_600_000 || q.MaxPriority != 9 || !q.SingleActive ||
 		q.MaxAttempts != 3 || !q.DeadLetter || q.DeadLetterExchange != "orders" || q.DeadLetterKey != "dead" {
 		t.Errorf("queue %+v", q)
 	}
 	want := map[string]string{
-		"x-max-length": "10", "x-max-length-bytes": "20", "x-overflow": "reject-publish", "x-delivery-limit": "3",
+		"x-max-length": "10", "x-max-length-bytes": "20", "x-overflow": "reject-publish-dlx", "x-delivery-limit": "3",
 		"x-dead-letter-exchange": "orders", "x-dead-letter-routing-key": "dead",
+		"x-message-ttl": "1500", "x-expires": "3600000", "x-max-priority": "9", "x-single-active-consumer": "true",
 	}
 	got := map[string]string{}
 	for name, v := range q.Arguments.All() {
@@ -198,5 +203,12 @@ r.yaml:40:1: exchange "x" leads to itself; a target with a key would send the me
 `)
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestRefusedDeadLettersNeedAPlace(t *testing.T) {
+	_, err := compile(Spec{Queues: []Queue{{Name: at(3, "q"), Overflow: queue.RefuseDeadLetter}}})
+	if err == nil || !strings.Contains(err.Error(), "r.yaml:3:1") || !strings.Contains(err.Error(), "needs dead-letter") {
+		t.Errorf("got %v", err)
 	}
 }

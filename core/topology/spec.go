@@ -54,6 +54,7 @@ type Queue struct {
 	Overflow      queue.Overflow
 	DeadLetter    *DeadLetter
 	DeliveryLimit int            // redeliveries after which a message is a dead letter
+	SingleActive  bool           // one consumer at a time gets messages
 	MaxPriority   int            // messages of higher priority come first, up to this one; 0: priorities do not matter
 	TTL           *time.Duration // that messages may wait; nil for ever
 	Expires       time.Duration  // without use after which the queue is deleted, 0 for never
