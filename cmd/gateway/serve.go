@@ -59,7 +59,9 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 		return err
 	}
 
-	b, err := broker.Open(broker.Config{Dir: f.gateway.Data, Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log})
+	b, err := broker.Open(broker.Config{
+		Dir: f.gateway.Data, BodyMemory: f.gateway.Store.BodyMemory, Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
+	})
 	switch {
 	case errors.Is(err, broker.ErrInUse):
 		return fmt.Errorf("another gateway uses the data directory %s; end it, or choose another with --data DIR", f.gateway.Data)
@@ -110,7 +112,9 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 		Limits: stomp.Limits{Handshake: limits.Handshake, Frame: wire.Limits{Body: int(limits.MessageSize)}},
 	})
 
-	accepting, drain := context.WithCancel(ctx)
+	// Not of ctx: whoever asks must be told that we drain before the first peer is.
+	accepting, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
 	var sessions sync.WaitGroup
 	for _, each := range []struct {
 		protocol, address string
