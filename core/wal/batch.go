@@ -34,9 +34,10 @@ func (b *batch) reset() {
 	b.waiters = b.waiters[:0]
 }
 
-// reserve waits for room for a record of at most size bytes and sees to it that it will lie in one segment.
+// reserve waits for room for a record of at most size bytes, whose entry in the index has at most that many bytes, and
+// sees to it that it will lie in one segment.
 // mu is held, but given up while waiting.
-func (l *Log) reserve(size int) error {
+func (l *Log) reserve(size, entry int) error {
 	if size > l.options.MaxRecord {
 		return ErrTooLarge
 	}
@@ -53,8 +54,8 @@ func (l *Log) reserve(size int) error {
 	if !l.open() {
 		need += batchSize
 	}
-	if s.end > 0 && s.end+need+sealReserve > s.capacity {
-		l.roll(size)
+	if s.end > 0 && s.end+need+l.index.size()+align(entry)+sealReserve > s.capacity {
+		l.roll(size, entry)
 	}
 	if !l.open() {
 		l.beginPart()
@@ -94,17 +95,19 @@ func (l *Log) beginPart() {
 	l.extend()
 }
 
-// roll seals the last segment and begins one that has room for a record of size bytes.
-func (l *Log) roll(size int) {
+// roll seals the last segment and begins one that has room for a record of size bytes and
+// its entry.
+func (l *Log) roll(size, entry int) {
 	if !l.open() {
 		l.beginPart()
 	}
 	b := l.building
-	b.data = appendFooter(b.data, footerRecord{})
+	l.last().lastSeq, l.last().index = l.lastSeq, l.last().end
+	b.data = appendFooter(appendIndex(b.data, &l.index), footerRecord{})
 	l.extend()
+	l.index.reset()
 	b.parts[len(b.parts)-1].seals = true
-	l.last().lastSeq = l.lastSeq
-	capacity := max(l.options.SegmentSize, segmentHeaderSize+batchSize+size+sealReserve)
+	capacity := max(l.options.SegmentSize, segmentHeaderSize+batchSize+size+l.index.size()+align(entry)+sealReserve)
 	l.segments = append(l.segments, &segment{id: l.last().id + 1, capacity: capacity})
 }
 
@@ -118,16 +121,17 @@ func (l *Log) extend() {
 	p.segment.end = end
 }
 
-// placed says where the record that was just appended at index is.
+// placed says where the record that was just appended at index is, and enters it in the index of its segment.
 func (l *Log) placed(index int) place {
 	b := l.building
 	p := &b.parts[len(b.parts)-1]
 	l.stats.Records++
-	return place{
-		segment: p.segment.id,
-		offset:  uint32(p.offset + index - p.from),
-		size:    uint32(readFrame(b.data[index:]).length),
+	f := readFrame(b.data[index:])
+	offset := uint32(p.offset + index - p.from)
+	if e, err := entryOf(offset, f, b.data[index:index+f.length]); err == nil { // we have just written it
+		l.index.add(&e)
 	}
+	return place{segment: p.segment.id, offset: offset, size: uint32(f.length)}
 }
 
 // commit ends what reserve began and returns the receipt.

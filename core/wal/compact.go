@@ -144,7 +144,11 @@ func (c *compactor) copySegment(l *Log, s *segment) error {
 		copied += n
 		return err
 	}
-	for offset := segmentHeaderSize; offset < s.end; {
+	end := s.end
+	if s.index != 0 {
+		end = s.index // what is said there is in the records, too
+	}
+	for offset := segmentHeaderSize; offset < end; {
 		f, record, damage, err := c.scan.record(offset)
 		if damage == nil {
 			damage = err // what cannot be read is as good as damaged
@@ -197,7 +201,7 @@ func (c *compactor) copyRecord(l *Log, s *segment, offset uint32, f frame, recor
 	if s.living.dead.has(offset) {
 		return 0, nil
 	}
-	if err := l.reserve(align(len(record))); err != nil { // may wait, so what lives is asked after it
+	if err := l.reserve(align(len(record)), entryFixed+4*f.count+len(p.rows)); err != nil { // may wait, so what lives is asked after it
 		return 0, err
 	}
 	keep := c.survivors(l, s, offset, f, p)

@@ -105,7 +105,9 @@ func (l *Log) writePart(b *batch, p *part, synced uint64) error {
 	records := b.data[p.first:p.to]
 	appendBatch(records[:0], batchRecord{number: p.number, synced: synced, bytes: uint64(len(records))})
 	if p.seals {
-		appendFooter(records[:len(records)-footerSize], footerRecord{number: p.number, synced: synced, lastSeq: p.segment.lastSeq})
+		appendFooter(records[:len(records)-footerSize], footerRecord{
+			number: p.number, synced: synced, lastSeq: p.segment.lastSeq, index: p.segment.index,
+		})
 	}
 	sum(p.segment.id, uint32(p.offset+p.first-p.from), records)
 	if p.segment.file == nil {
@@ -118,8 +120,11 @@ func (l *Log) writePart(b *batch, p *part, synced uint64) error {
 		l.mu.Unlock()
 	}
 	l.tail = p.segment
-	_, err := p.segment.file.WriteAt(b.data[p.from:p.to], int64(p.offset))
-	return err
+	if _, err := p.segment.file.WriteAt(b.data[p.from:p.to], int64(p.offset)); err != nil || !p.seals {
+		return err
+	}
+	// Recovery looks for the footer at the end of the file. The sync that follows makes this safe with it.
+	return p.segment.file.Truncate(int64(p.offset + p.to - p.from))
 }
 
 // syncTail syncs what is written. mu is given up meanwhile.

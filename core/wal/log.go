@@ -43,7 +43,8 @@ type Log struct {
 	idle     *batch           // the other one of the two, empty
 	waiters  []confirm.Ticket // of everything up to swapped
 
-	segments []*segment // consecutive ids, oldest first; the last one is appended to
+	segments []*segment   // consecutive ids, oldest first; the last one is appended to
+	index    indexBuilder // of the last segment
 	rows     map[rowKey]*rowPlace
 	moved    map[uint64]place // where survivors are now, by sequence number
 	lastSeq  uint64
@@ -77,7 +78,7 @@ func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (qu
 	size := messageSize(m, queues, rows)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.reserve(size); err != nil {
+	if err := l.reserve(size, entryFixed+4*len(queues)+rowsSize(rows)); err != nil {
 		return queue.Pos{}, confirm.Receipt{}, err
 	}
 	at := l.putMessage(m, queues, rows)
@@ -87,21 +88,24 @@ func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (qu
 // AppendTx implements queue.Log. The order within the record is publishes, acknowledgements, rows.
 func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Receipt, error) {
 	dst = dst[:0]
-	size, records := frameSize, len(tx.Publishes)
+	size, entries, records := frameSize, 0, len(tx.Publishes)
 	for i := range tx.Publishes {
 		p := &tx.Publishes[i]
 		if len(p.Rows) > maxRows {
 			return dst, confirm.Receipt{}, ErrTooLarge
 		}
 		size += messageSize(p.Message, p.Queues, p.Rows)
+		entries += entryFixed + 4*len(p.Queues) + rowsSize(p.Rows)
 	}
 	for _, a := range tx.Acks {
 		for ps := range spans(a.Pos) {
 			size += ackSize(len(ps))
+			entries += entryFixed + ackSize(len(ps))
 			records++
 		}
 	}
 	size += align(rowsSize(tx.Rows)) + (len(tx.Rows)/maxRows+1)*(frameSize+alignment)
+	entries += rowsSize(tx.Rows) + (len(tx.Rows)/maxRows+1)*entryFixed
 	records += (len(tx.Rows) + maxRows - 1) / maxRows
 	if records == 0 {
 		return dst, confirm.Receipt{}, nil
@@ -109,7 +113,7 @@ func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Rece
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.reserve(size); err != nil {
+	if err := l.reserve(size, entries); err != nil {
 		return dst, confirm.Receipt{}, err
 	}
 	b, at := l.building, 0
@@ -143,7 +147,7 @@ func (l *Log) Ack(queueID uint32, ps []queue.Pos) (confirm.Receipt, error) {
 	defer l.mu.Unlock()
 	receipt := confirm.Receipt{}
 	for span := range spans(ps) {
-		if err := l.reserve(ackSize(len(span))); err != nil {
+		if err := l.reserve(ackSize(len(span)), entryFixed+ackSize(len(span))); err != nil {
 			return confirm.Receipt{}, err
 		}
 		l.putAck(queueID, span)
@@ -324,20 +328,33 @@ func (l *Log) Close() error {
 // taken for a torn tail, and gives back the space it did not need. Nobody else uses the log any more.
 func (l *Log) sealTail() error {
 	s := l.tail
-	if err := seal(s.file, s.id, s.written, footerRecord{number: l.synced, synced: l.synced, lastSeq: l.lastSeq}); err != nil {
+	if err := seal(s.file, s.id, s.written, &l.index, footerRecord{number: l.synced, synced: l.synced, lastSeq: l.lastSeq}); err != nil {
 		return err
 	}
 	return l.dir.Sync() // the preparer has removed its spare
 }
 
-// seal cuts f at end, which is synced up to there, and writes a footer.
-func seal(f vfs.File, id uint32, end int, footer footerRecord) error {
+// seal cuts f at end, which is synced up to there, and writes the index, unless it is nil, and a footer.
+func seal(f vfs.File, id uint32, end int, index *indexBuilder, footer footerRecord) error {
 	if err := f.Truncate(int64(end)); err != nil {
 		return err
 	}
-	record := appendFooter(nil, footer)
-	sum(id, uint32(end), record)
-	if _, err := f.WriteAt(record, int64(end)); err != nil {
+	if index != nil {
+		footer.index = end
+		if err := writeSynced(f, id, end, appendIndex(nil, index)); err != nil {
+			return err
+		}
+		end += index.size()
+	}
+	// Not before the index is safe: the footer says that what is before it was synced, and a bad record there would be
+	// taken for corruption.
+	return writeSynced(f, id, end, appendFooter(nil, footer))
+}
+
+// writeSynced writes a record at offset of segment id and syncs it.
+func writeSynced(f vfs.File, id uint32, offset int, record []byte) error {
+	sum(id, uint32(offset), record)
+	if _, err := f.WriteAt(record, int64(offset)); err != nil {
 		return err
 	}
 	return f.Sync()

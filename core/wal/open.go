@@ -54,6 +54,7 @@ func newLog(o Options, d vfs.Dir) *Log {
 	l.work.L, l.space.L, l.settled.L = &l.mu, &l.mu, &l.mu
 	l.timer = time.AfterFunc(time.Hour, l.lazyTimer)
 	l.timer.Stop()
+	l.index.reset()
 	return l
 }
 

@@ -155,19 +155,19 @@ func eachRow(count int, src []byte) iter.Seq2[int, rowPayload] {
 	}
 }
 
-// readAck calls each with every sequence number of an ack record.
-func readAck(f frame, record []byte, each func(queueID uint32, seq uint64)) error {
-	if len(record) < ackFixed || f.count == 0 {
+// readAck calls each with every sequence number of an acknowledgement of count positions, whose frame is left out.
+func readAck(count int, payload []byte, each func(queueID uint32, seq uint64)) error {
+	if len(payload) < ackFixed-frameSize || count == 0 {
 		return errFormat
 	}
-	seq := binary.BigEndian.Uint64(record[frameSize:])
-	queueID := binary.BigEndian.Uint32(record[frameSize+8:])
-	rest := record[ackFixed:]
-	if f.count-1 > len(rest) {
+	seq := binary.BigEndian.Uint64(payload)
+	queueID := binary.BigEndian.Uint32(payload[8:])
+	rest := payload[ackFixed-frameSize:]
+	if count-1 > len(rest) {
 		return errFormat
 	}
 	each(queueID, seq)
-	for range f.count - 1 {
+	for range count - 1 {
 		delta, used := binary.Varint(rest)
 		if used <= 0 {
 			return errFormat

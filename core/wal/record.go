@@ -15,7 +15,7 @@ const (
 	recordRows    recordType = 4
 	recordTx      recordType = 5
 	recordFooter  recordType = 6
-	// 7 is kept for the index of a sealed segment.
+	recordIndex   recordType = 7
 )
 
 // copiedFlag marks a message record that is a survivor of an older segment.
@@ -46,7 +46,7 @@ type frame struct {
 	kind   recordType
 	flags  uint8
 	rows   int // in this record
-	count  int // queues of a message, positions of an ack, 0 otherwise
+	count  int // queues of a message, positions of an ack, records of a transaction, entries of an index; see footerRecord
 }
 
 // castagnoli is a constant table.
@@ -140,10 +140,11 @@ type footerRecord struct {
 	number  uint64 // of the batch it is in
 	synced  uint64 // as in batchRecord
 	lastSeq uint64 // highest sequence number used when it was written
+	index   int    // offset of the segment's index, 0 for none; in the count field of the frame
 }
 
 func appendFooter(dst []byte, f footerRecord) []byte {
-	dst, at := beginRecord(dst, frame{kind: recordFooter})
+	dst, at := beginRecord(dst, frame{kind: recordFooter, count: f.index})
 	dst = binary.BigEndian.AppendUint64(dst, f.number)
 	dst = binary.BigEndian.AppendUint64(dst, f.synced)
 	dst = binary.BigEndian.AppendUint64(dst, f.lastSeq)
@@ -158,5 +159,6 @@ func readFooter(record []byte) (footerRecord, bool) {
 		number:  binary.BigEndian.Uint64(record[frameSize:]),
 		synced:  binary.BigEndian.Uint64(record[batchClaimAt:]),
 		lastSeq: binary.BigEndian.Uint64(record[frameSize+16:]),
+		index:   readFrame(record).count,
 	}, true
 }

@@ -2,16 +2,18 @@ package wal
 
 import "errors"
 
-// recovery reads a log from its oldest record to its newest and applies each one to the state of the log, which
-// afterwards is the state of the log that wrote it.
+// recovery takes a log from its oldest record to its newest and applies each one, or its entry in the index of its
+// segment, to the state of the log, which afterwards is the state of the log that wrote it.
 type recovery struct {
-	log  *Log
-	scan scanner
+	log   *Log
+	scan  scanner
+	index indexBuilder // of the segment that is scanned
 
 	originals index          // messages where they were first appended: sequence numbers ascend
 	copies    []known        // survivors whose original is gone
 	copied    map[uint64]int // index in copies by sequence number
-	queues    []uint32       // of all known messages, see known.queues
+	queues    []uint32       // of known messages that have several, see known.queues
+	waiting   []uint32       // scratch of tellMessage
 	values    map[rowKey][]byte
 }
 
@@ -186,7 +188,7 @@ func (r *recovery) segment(s *segment, last bool) error {
 		return err
 	}
 	s.capacity = r.scan.size
-	head, err := r.scan.bytes(0, min(segmentHeaderSize, r.scan.size))
+	head, err := r.scan.exactly(0, min(segmentHeaderSize, r.scan.size))
 	if err != nil {
 		return err
 	}
@@ -201,16 +203,37 @@ func (r *recovery) segment(s *segment, last bool) error {
 		return &CorruptionError{Segment: s.id, Err: errors.New("the header contradicts an older segment")}
 	}
 	l.number, l.lastSeq = h.firstBatch-1, h.lastSeq
+	if h.version >= indexVersion {
+		if done, err := r.indexed(s, last); done || err != nil {
+			return err
+		}
+	}
+	return r.scanned(s, h.version, last)
+}
+
+// scanned applies the records of s as they stand.
+func (r *recovery) scanned(s *segment, version uint32, last bool) error {
+	l := r.log
+	r.index.reset()
 	offset, batchEnd := segmentHeaderSize, segmentHeaderSize
 	for !s.sealed {
 		f, record, damage, err := r.scan.record(offset)
 		if err != nil {
 			return err
 		}
-		if damage != nil {
-			return r.damaged(s, last, offset, offset == batchEnd, damage)
+		if damage != nil && offset == s.index {
+			// What was there is in the records, and they have all been read.
+			offset = r.scan.size - footerSize
+			batchEnd = offset
+			continue
 		}
-		if offset == batchEnd && f.kind != recordFooter {
+		if damage != nil {
+			return r.damaged(s, version, last, offset, offset == batchEnd, damage)
+		}
+		if s.index != 0 && offset > s.index && f.kind != recordFooter {
+			return &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: errFormat} // an index ends the records
+		}
+		if offset == batchEnd && f.kind != recordFooter && f.kind != recordIndex {
 			b, ok := readBatch(record)
 			if !ok || f.kind != recordBatch || b.number != l.number+1 || b.bytes < batchSize || b.bytes > 1<<32 {
 				return &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: errFormat}
@@ -221,14 +244,22 @@ func (r *recovery) segment(s *segment, last bool) error {
 			return err
 		}
 		s.sealed = f.kind == recordFooter
+		if f.kind == recordIndex {
+			s.index = offset
+		}
 		offset += align(f.length)
 	}
 	r.ended(s, offset)
-	if last {
-		// A process that was killed may have written the footer and not synced it, and the next segment relies on it.
-		return s.file.Sync()
+	if !last {
+		return nil
 	}
-	return nil
+	// A crash may have kept the footer that recovery wrote where it cut a torn tail, and not the cut. Another footer may
+	// then end the file, and once this is not the last segment any more it would be believed.
+	if err := s.file.Truncate(int64(offset)); err != nil {
+		return err
+	}
+	// A process that was killed may have written the footer and not synced it, and the next segment relies on it.
+	return s.file.Sync()
 }
 
 func (r *recovery) ended(s *segment, end int) {
@@ -237,7 +268,7 @@ func (r *recovery) ended(s *segment, end int) {
 }
 
 // damaged decides what a bad record at offset means. atHead says that it is where a batch would begin.
-func (r *recovery) damaged(s *segment, last bool, offset int, atHead bool, damage error) error {
+func (r *recovery) damaged(s *segment, version uint32, last bool, offset int, atHead bool, damage error) error {
 	corruption := &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: damage}
 	if !last {
 		return corruption // a later segment was begun, so this one was sealed and synced
@@ -246,35 +277,49 @@ func (r *recovery) damaged(s *segment, last bool, offset int, atHead bool, damag
 	if atHead {
 		number++
 	}
-	if synced, err := r.claimed(offset+alignment, number); err != nil {
-		return err
-	} else if synced {
-		return corruption
-	}
 	clean, err := r.scan.zeroFrom(offset)
 	if err != nil {
 		return err
+	}
+	if !clean {
+		if synced, err := r.claimed(offset+alignment, number); err != nil {
+			return err
+		} else if synced {
+			return corruption
+		}
 	}
 	if !clean || !atHead {
 		r.log.options.Log.Warn("cut off a torn tail that a crash left; nothing in it was confirmed",
 			"segment", segmentName(s.id), "offset", offset, "err", damage)
 	}
-	return r.cut(s, offset)
+	return r.cut(s, version, offset)
 }
 
 // cut ends s at offset. What is before it may so far be in the system's memory only.
-func (r *recovery) cut(s *segment, offset int) error {
+func (r *recovery) cut(s *segment, version uint32, offset int) error {
+	if s.index != 0 && s.index < offset {
+		offset = s.index // another takes its place
+	}
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
 	footer := footerRecord{number: r.log.number, synced: r.log.number, lastSeq: r.log.lastSeq}
-	if err := seal(s.file, s.id, offset, footer); err != nil {
+	index := &r.index
+	if version < indexVersion {
+		index = nil // an older program must still be able to read its own
+	}
+	if err := seal(s.file, s.id, offset, index, footer); err != nil {
 		return err
 	}
 	if err := r.log.dir.Sync(); err != nil {
 		return err
 	}
 	s.sealed = true
-	r.ended(s, offset+footerSize)
+	if index == nil {
+		r.ended(s, offset+footerSize)
+		return nil
+	}
+	s.index = offset
+	r.ended(s, offset+index.size()+footerSize)
 	return nil
 }

@@ -1,49 +1,60 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"slices"
+	"sort"
 
-	"tridge/core/message"
 	"tridge/core/queue"
 )
 
 // known is a message found in the log.
 type known struct {
 	seq     uint64
-	at      place
-	queues  int // index in recovery.queues of the queues its record names
-	count   int // how many they are
 	expires int64
-	size    int
-	level   uint8 // priority
+	at      place
+	size    uint32 // of the body
+	queues  uint32 // the queue its record names, when it is one; else where they begin in recovery.queues
+	count   uint32 // how many they are
+	level   uint8  // priority
 }
 
-// index finds originals by sequence number.
+const (
+	chunkShift = 12
+	chunkLen   = 1 << chunkShift
+)
+
+// index finds originals by sequence number. It never moves what it holds: of ten million messages that would cost more
+// than reading them.
 type index struct {
-	all  []known
-	last int // the entry found last: acknowledgements mostly come in order
+	chunks [][]known // all full but the last
+	len    int
+	last   int // the entry found last: acknowledgements mostly come in order
+}
+
+func (x *index) at(i int) *known { return &x.chunks[i>>chunkShift][i&(chunkLen-1)] }
+
+func (x *index) append(k known) {
+	if x.len&(chunkLen-1) == 0 {
+		x.chunks = append(x.chunks, make([]known, 0, chunkLen))
+	}
+	c := &x.chunks[len(x.chunks)-1]
+	*c = append(*c, k)
+	x.len++
 }
 
 func (x *index) find(seq uint64) *known {
-	if next := x.last + 1; next < len(x.all) && x.all[next].seq == seq {
+	if next := x.last + 1; next < x.len && x.at(next).seq == seq {
 		x.last = next
-		return &x.all[next]
+		return x.at(next)
 	}
-	i, ok := slices.BinarySearchFunc(x.all, seq, func(k known, seq uint64) int {
-		switch {
-		case k.seq < seq:
-			return -1
-		case k.seq > seq:
-			return 1
-		}
-		return 0
-	})
-	if !ok {
+	i := sort.Search(x.len, func(i int) bool { return x.at(i).seq >= seq })
+	if i == x.len || x.at(i).seq != seq {
 		return nil
 	}
 	x.last = i
-	return &x.all[i]
+	return x.at(i)
 }
 
 func (r *recovery) find(seq uint64) *known {
@@ -54,6 +65,14 @@ func (r *recovery) find(seq uint64) *known {
 		return &r.copies[i]
 	}
 	return nil
+}
+
+// queue returns the i-th queue that the record of k names.
+func (r *recovery) queue(k *known, i int) uint32 {
+	if k.count == 1 {
+		return k.queues
+	}
+	return r.queues[int(k.queues)+i]
 }
 
 // tell hands over what lives: rows, then messages in order.
@@ -69,54 +88,63 @@ func (r *recovery) tell(to queue.Recovery) error {
 			return err
 		}
 	}
-	all := append(r.copies, r.originals.all...)
-	slices.SortFunc(all, func(a, b known) int {
-		if a.seq < b.seq {
-			return -1
-		}
-		return 1
-	})
-	var waiting []uint32
-	for i := range all {
-		k := &all[i]
-		s := l.segment(k.at.segment)
-		waiting = waiting[:0]
-		for _, q := range r.queues[k.queues : k.queues+k.count] {
-			if s.living.waits(k.at.offset, q) {
-				waiting = append(waiting, q)
+	// Originals are in order already, and copies are never among them.
+	slices.SortFunc(r.copies, func(a, b known) int { return cmp.Compare(a.seq, b.seq) })
+	copies := r.copies
+	for i := range r.originals.len {
+		k := r.originals.at(i)
+		for len(copies) > 0 && copies[0].seq < k.seq {
+			if err := r.tellMessage(to, &copies[0]); err != nil {
+				return err
 			}
+			copies = copies[1:]
 		}
-		if len(waiting) == 0 {
-			continue
+		if err := r.tellMessage(to, k); err != nil {
+			return err
 		}
-		pos := queue.Pos{Seq: k.seq, Segment: k.at.segment, Offset: k.at.offset, Size: k.at.size}
-		if err := to.Message(pos, queue.Info{Expires: k.expires, Size: k.size, Priority: k.level}, waiting); err != nil {
+	}
+	for i := range copies {
+		if err := r.tellMessage(to, &copies[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// tellMessage hands over k if a queue waits for it.
+func (r *recovery) tellMessage(to queue.Recovery, k *known) error {
+	s := r.log.segment(k.at.segment)
+	r.waiting = r.waiting[:0]
+	for i := range int(k.count) {
+		if q := r.queue(k, i); s.living.waits(k.at.offset, q) {
+			r.waiting = append(r.waiting, q)
+		}
+	}
+	if len(r.waiting) == 0 {
+		return nil
+	}
+	pos := queue.Pos{Seq: k.seq, Segment: k.at.segment, Offset: k.at.offset, Size: k.at.size}
+	return to.Message(pos, queue.Info{Expires: k.expires, Size: int(k.size), Priority: k.level}, r.waiting)
+}
+
 // apply applies one record, or those inside it.
 func (r *recovery) apply(offset uint32, f frame, record []byte) error {
 	var err error
 	switch f.kind {
-	case recordMessage:
-		err = r.applyMessage(offset, f, record)
-	case recordAck:
-		err = readAck(f, record, func(queueID uint32, seq uint64) {
-			if k := r.find(seq); k != nil {
-				r.log.ack(k.at, seq, queueID)
-			}
-		})
-	case recordRows:
-		err = r.applyRows(offset, f, record)
+	case recordMessage, recordAck, recordRows:
+		var e entry
+		if e, err = entryOf(offset, f, record); err == nil {
+			err = r.enter(&e)
+			r.index.add(&e)
+		}
 	case recordTx:
 		err = inner(r.scan.id, offset, f, record, r.apply)
 	case recordFooter:
 		if _, ok := readFooter(record); !ok {
 			err = errFormat
 		}
+	case recordIndex:
+		// It repeats what has been applied.
 	default:
 		err = errFormat
 	}
@@ -126,70 +154,81 @@ func (r *recovery) apply(offset uint32, f frame, record []byte) error {
 	return &CorruptionError{Segment: r.scan.id, Offset: offset, Err: err}
 }
 
-func (r *recovery) applyMessage(offset uint32, f frame, record []byte) error {
-	p, err := readMessage(f, record)
-	if err != nil {
-		return err
+// enter applies one entry.
+func (r *recovery) enter(e *entry) error {
+	switch e.kind {
+	case recordMessage:
+		return r.enterMessage(e)
+	case recordAck:
+		return readAck(e.count, e.ack, func(queueID uint32, seq uint64) {
+			if k := r.find(seq); k != nil {
+				r.log.ack(k.at, seq, queueID)
+			}
+		})
 	}
-	// Behind a checksum that is right a head that is not valid is not damage: somebody appended it. It concerns whoever
-	// reads the message, and must not keep all the others from being found.
-	expires, priority, size, err := message.Peek(p.body)
-	if err != nil {
-		return errFormat
-	}
+	at := place{r.scan.id, e.offset, e.size}
+	r.add(at, e)
+	r.enterRows(at, e)
+	return nil
+}
+
+func (r *recovery) enterMessage(e *entry) error {
 	l := r.log
 	k := known{
-		seq:     p.seq,
-		at:      place{r.scan.id, offset, uint32(len(record))},
-		queues:  len(r.queues),
-		count:   f.count,
-		expires: expires,
-		size:    size,
-		level:   priority,
+		seq:     e.seq,
+		expires: e.expires,
+		at:      place{r.scan.id, e.offset, e.size},
+		size:    uint32(e.body),
+		queues:  uint32(len(r.queues)),
+		count:   uint32(e.waiting()),
+		level:   e.level,
 	}
-	for i := range f.count {
-		r.queues = append(r.queues, p.queue(i))
+	if k.count == 1 {
+		k.queues = e.queue(0)
+	} else {
+		for i := range int(k.count) {
+			r.queues = append(r.queues, e.queue(i))
+		}
 	}
-	r.add(k.at, f, p.rows, f.count)
-	switch old := r.find(p.seq); {
-	case f.flags&copiedFlag == 0:
-		if p.seq <= l.lastSeq {
+	r.add(k.at, e)
+	if e.copied {
+		if err := r.enterCopy(k); err != nil {
+			return err
+		}
+	} else {
+		if e.seq <= l.lastSeq {
 			return errors.New("a sequence number is used twice")
 		}
-		l.lastSeq = p.seq
-		r.originals.all = append(r.originals.all, k)
-	case old != nil:
+		l.lastSeq = e.seq
+		r.originals.append(k)
+	}
+	r.enterRows(k.at, e)
+	return nil
+}
+
+// enterCopy enters the message of a survivor.
+func (r *recovery) enterCopy(k known) error {
+	if old := r.find(k.seq); old != nil {
 		// The crash came between the copy and the removal of what was copied. The copy names exactly the queues that
 		// still waited, so with it the older record has none.
-		for _, q := range r.queues[k.queues:] {
-			l.ack(old.at, p.seq, q)
+		for i := range int(k.count) {
+			r.log.ack(old.at, k.seq, r.queue(&k, i))
 		}
 		*old = k
-	default:
-		if p.seq > l.lastSeq {
-			return errors.New("a copy of a message that was never there")
-		}
-		r.copied[p.seq] = len(r.copies)
-		r.copies = append(r.copies, k)
+		return nil
 	}
-	r.applyRowList(k.at, f.rows, p.rows, p.seq)
+	if k.seq > r.log.lastSeq {
+		return errors.New("a copy of a message that was never there")
+	}
+	r.copied[k.seq] = len(r.copies)
+	r.copies = append(r.copies, k)
 	return nil
 }
 
-func (r *recovery) applyRows(offset uint32, f frame, record []byte) error {
-	rows := record[frameSize:]
-	if n, err := rowsLength(f.rows, rows); err != nil || n != len(rows) {
-		return errFormat
-	}
-	at := place{r.scan.id, offset, uint32(len(record))}
-	r.add(at, f, rows, 0)
-	r.applyRowList(at, f.rows, rows, 0)
-	return nil
-}
-
-// add counts the record at at with its references: queues and rows that are not tombstones.
-func (r *recovery) add(at place, f frame, rows []byte, references int) {
-	for _, row := range eachRow(f.rows, rows) {
+// add counts the record of e, which is at at, with its references: queues and rows that are not tombstones.
+func (r *recovery) add(at place, e *entry) {
+	references := e.waiting()
+	for _, row := range eachRow(e.count, e.rows) {
 		if row.flags&rowRemoves == 0 {
 			references++
 		}
@@ -197,11 +236,11 @@ func (r *recovery) add(at place, f frame, rows []byte, references int) {
 	r.log.add(at, references)
 }
 
-func (r *recovery) applyRowList(at place, count int, rows []byte, seq uint64) {
-	for i, row := range eachRow(count, rows) {
+func (r *recovery) enterRows(at place, e *entry) {
+	for i, row := range eachRow(e.count, e.rows) {
 		key := rowKey{row.table, string(row.key)}
 		removes := row.flags&rowRemoves != 0
-		r.log.setRow(key, removes, rowPlace{at, seq, uint16(i), row.flags&rowMessage != 0 && seq != 0})
+		r.log.setRow(key, removes, rowPlace{at, e.seq, uint16(i), row.flags&rowMessage != 0 && e.seq != 0})
 		if removes {
 			delete(r.values, key)
 		} else {

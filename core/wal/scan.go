@@ -35,6 +35,19 @@ func (s *scanner) open(id uint32, f vfs.File) error {
 	return nil
 }
 
+// exactly is bytes and reads no more than it returns.
+func (s *scanner) exactly(offset, n int) ([]byte, error) {
+	if cap(s.window) < n {
+		s.window = make([]byte, n) // no more than the file holds
+	}
+	s.window, s.at = s.window[:n], offset
+	if got, err := s.file.ReadAt(s.window, int64(offset)); err != nil && (!errors.Is(err, io.EOF) || got < n) {
+		s.window = s.window[:0]
+		return nil, err
+	}
+	return s.window, nil
+}
+
 // bytes returns n bytes from offset, which must lie in the file. They are valid until the next call.
 func (s *scanner) bytes(offset, n int) ([]byte, error) {
 	if offset < s.at || offset+n > s.at+len(s.window) {
@@ -104,6 +117,12 @@ func (s *scanner) zeroFrom(offset int) (bool, error) {
 		data, err := s.bytes(offset, n)
 		if err != nil {
 			return false, err
+		}
+		for len(data) >= 8 {
+			if binary.NativeEndian.Uint64(data) != 0 {
+				return false, nil
+			}
+			data = data[8:]
 		}
 		for _, b := range data {
 			if b != 0 {

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	formatVersion     = 1
+	formatVersion     = 2
+	indexVersion      = 2 // the first that has indexes
 	segmentHeaderSize = 64
 	segmentSuffix     = ".log"
 	minSegmentSize    = 4096
@@ -34,6 +35,7 @@ func parseSegmentName(name string) (uint32, bool) {
 
 // segmentHeader is what the first 64 bytes of a segment say.
 type segmentHeader struct {
+	version    uint32 // of the format; appendSegmentHeader writes formatVersion
 	id         uint32
 	firstBatch uint64 // number of the first batch in it
 	lastSeq    uint64 // highest sequence number used before it
@@ -66,6 +68,7 @@ func readSegmentHeader(id uint32, src []byte) (segmentHeader, error) {
 		return segmentHeader{}, errHeader
 	}
 	h := segmentHeader{
+		version:    binary.BigEndian.Uint32(src[8:]),
 		id:         binary.BigEndian.Uint32(src[12:]),
 		firstBatch: binary.BigEndian.Uint64(src[16:]),
 		lastSeq:    binary.BigEndian.Uint64(src[24:]),
@@ -85,6 +88,7 @@ type segment struct {
 	end      int      // bytes appended, also those still in memory
 	written  int      // bytes that are in the file
 	sealed   bool     // its footer is synced
+	index    int      // offset of its index, 0 for none
 	lastSeq  uint64   // highest sequence number used when it was sealed
 	readers  int      // who is using the file now
 	living   living
