@@ -74,6 +74,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return err
 		}
 		return check(s, stdout)
+	case "log":
+		return logCommand(args, stdout)
 	case "hash-password":
 		return hashPassword(stdin, stdout)
 	case "version", "--version", "-version":
@@ -93,6 +95,8 @@ Usage:
 
 	gateway serve [flags]          start; without any flag: on loopback, data in ./data
 	gateway check [flags]          read both files and print every error, as file:line:column: text
+	gateway log verify DIR         check every byte of the log of a stopped gateway; DIR is its data directory
+	gateway log dump DIR           print its records as lines of JSON; --bodies before DIR adds the messages' bodies
 	gateway hash-password          read a password from standard input, print what gateway.yaml takes
 	gateway version                print the version
 	gateway help                   print this

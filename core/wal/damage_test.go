@@ -304,11 +304,23 @@ func FuzzSegment(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
+		if err := Dump(m, "log", true, func(Record) error { return nil }); err != nil && !placed(err) {
+			t.Fatalf("dump: an error without a place: %v", err)
+		}
+		sound := true
+		if err := Verify(m, "log", func(r Report) error {
+			sound = sound && r.Damage == nil
+			if r.Damage != nil && !placed(r.Damage) {
+				t.Errorf("verify: an error without a place: %v", r.Damage)
+			}
+			return nil
+		}); err != nil {
+			t.Fatalf("verify: %v", err)
+		}
 		recovered := newFound()
 		l, err := Open(m, "log", quiet(t), recovered)
 		if err != nil {
-			damage, version := (*CorruptionError)(nil), (*VersionError)(nil)
-			if !errors.As(err, &damage) && !errors.As(err, &version) {
+			if !placed(err) {
 				t.Fatalf("an error without a place: %v", err)
 			}
 			return
@@ -316,14 +328,24 @@ func FuzzSegment(f *testing.F) {
 		for _, seq := range recovered.order {
 			p := recovered.messages[seq]
 			damage := (*CorruptionError)(nil)
+			_, err := l.Read(p)
+			if sound && err != nil && !errors.Is(err, message.ErrFormat) {
+				t.Errorf("verify found nothing, and message %d cannot be read: %v", seq, err)
+			}
 			// An index whose checksum is right and whose contents are not may name a place that holds another message.
-			if _, err := l.Read(p); err != nil && !errors.Is(err, ErrGone) &&
+			if err != nil && !errors.Is(err, ErrGone) &&
 				(!errors.As(err, &damage) || damage.Segment != p.Segment || damage.Offset != p.Offset) {
 				t.Errorf("message %d cannot be read: %v", seq, err)
 			}
 		}
 		closeLog(t, l)
 	})
+}
+
+// placed reports whether err says which segment it is about.
+func placed(err error) bool {
+	damage, version := (*CorruptionError)(nil), (*VersionError)(nil)
+	return errors.As(err, &damage) || errors.As(err, &version)
 }
 
 // resum makes the checksum of the record that begins at or before from right again, when its length still is, so that

@@ -422,3 +422,43 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+// TestTornTransactionBehindAnIndexIsCutAgain has the index that recovery wrote where it cut a torn transaction, and behind
+// it the rest of that transaction, because a crash kept neither the cut nor the footer.
+func TestTornTransactionBehindAnIndexIsCutAgain(t *testing.T) {
+	m := vfs.NewMemory()
+	l, _ := open(t, m, testOptions(t))
+	appendTo(t, l, strings.Repeat("x", 3000), []uint32{1})
+	text := strings.Repeat("y", 1000)
+	ps, r, err := l.AppendTx(&queue.Tx{Publishes: []queue.Publish{
+		{Message: body(text), Queues: []uint32{1}}, {Message: body(text), Queues: []uint32{1}}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, r)
+	first, second := contents(t, m, 1), contents(t, m, 2)
+	closeLog(t, l)
+	at := int(ps[0].Offset) - frameSize
+	if ps[0].Segment != 2 || at != segmentHeaderSize+batchSize {
+		t.Fatalf("the transaction is not the first in its segment: %+v", ps)
+	}
+	second[ps[1].Offset+500] ^= 1
+	empty := new(indexBuilder)
+	empty.reset()
+	index := appendIndex(nil, empty)
+	sum(2, uint32(at), index)
+	copy(second[at:], index)
+	m = vfs.NewMemory()
+	placeSegment(t, m, 1, first)
+	placeSegment(t, m, 2, second)
+	if reports := verifyAll(t, readOnly(t, m)); len(reports) != 2 || reports[1].Damage != nil || !reports[1].Torn {
+		t.Errorf("verify says %+v", reports)
+	}
+	for range 2 {
+		l, f := open(t, m, testOptions(t))
+		if len(f.order) != 1 {
+			t.Errorf("messages %v, want the first alone", f.order)
+		}
+		closeLog(t, l)
+	}
+}

@@ -87,7 +87,7 @@ func (r *recovery) begun(rest leftovers) error {
 		newest = r.log.last().id
 	}
 	if rest.missing != 0 && rest.missing < newest {
-		return &CorruptionError{Segment: rest.missing, Err: errors.New("the segment is missing")}
+		return &CorruptionError{Segment: rest.missing, Err: errMissing}
 	}
 	for i, s := range segments {
 		if err := r.segment(s, i == len(segments)-1 && !rest.torn); err != nil {
@@ -200,7 +200,7 @@ func (r *recovery) segment(s *segment, last bool) error {
 	}
 	l := r.log
 	if h.firstBatch <= l.number || h.lastSeq < l.lastSeq {
-		return &CorruptionError{Segment: s.id, Err: errors.New("the header contradicts an older segment")}
+		return &CorruptionError{Segment: s.id, Err: errOrder}
 	}
 	l.number, l.lastSeq = h.firstBatch-1, h.lastSeq
 	if h.version >= indexVersion {
@@ -227,11 +227,13 @@ func (r *recovery) scanned(s *segment, version uint32, last bool) error {
 			batchEnd = offset
 			continue
 		}
+		if damage == nil && s.index != 0 && offset > s.index && f.kind != recordFooter {
+			// An index ends the records. A crash has kept what recovery wrote where it cut a torn tail, and neither the cut
+			// nor the footer: this was there before.
+			damage = errFormat
+		}
 		if damage != nil {
 			return r.damaged(s, version, last, offset, offset == batchEnd, damage)
-		}
-		if s.index != 0 && offset > s.index && f.kind != recordFooter {
-			return &CorruptionError{Segment: s.id, Offset: uint32(offset), Err: errFormat} // an index ends the records
 		}
 		if offset == batchEnd && f.kind != recordFooter && f.kind != recordIndex {
 			b, ok := readBatch(record)
@@ -246,6 +248,9 @@ func (r *recovery) scanned(s *segment, version uint32, last bool) error {
 		s.sealed = f.kind == recordFooter
 		if f.kind == recordIndex {
 			s.index = offset
+			if offset == batchEnd {
+				batchEnd += align(f.length)
+			}
 		}
 		offset += align(f.length)
 	}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"tridge/core/wal"
+	"tridge/internal/vfs"
+)
+
+// logCommand carries out "gateway log": it looks at the log of a gateway that does not run.
+func logCommand(args []string, stdout io.Writer) error {
+	if len(args) == 0 {
+		return &usageError{"log: verify or dump is missing"}
+	}
+	name, args := args[0], args[1:]
+	if name != "verify" && name != "dump" {
+		return &usageError{fmt.Sprintf("log: there is no %q", name)}
+	}
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	bodies := false
+	if name == "dump" {
+		flags.BoolVar(&bodies, "bodies", false, "")
+	}
+	if err := flags.Parse(args); err != nil {
+		return &usageError{fmt.Sprintf("log %s: %v", name, err)}
+	}
+	if flags.NArg() != 1 {
+		return &usageError{fmt.Sprintf("log %s: name one directory", name)}
+	}
+	dir, err := logDirectory(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(stdout)
+	if name == "dump" {
+		err = dumpLog(dir, bodies, out)
+	} else {
+		err = verifyLog(dir, out)
+	}
+	if errors.Is(err, vfs.ErrLocked) {
+		err = fmt.Errorf("log %s: a gateway is running on %s: stop it first", name, flags.Arg(0))
+	}
+	return errors.Join(err, out.Flush())
+}
+
+// logDirectory is where the segments are: in the data directory of a gateway, or in a directory that has only them.
+// It must be there: a look at a log makes none.
+func logDirectory(dir string) (string, error) {
+	if info, err := os.Stat(filepath.Join(dir, "log")); err == nil && info.IsDir() {
+		return filepath.Join(dir, "log"), nil
+	}
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", dir)
+	}
+	return dir, err
+}
+
+// verifyLog prints a line for each segment.
+func verifyLog(dir string, out io.Writer) error {
+	segments, damaged := 0, 0
+	err := wal.Verify(vfs.OS{}, dir, func(r wal.Report) error {
+		segments++
+		_, err := fmt.Fprintf(out, "%08d.log: %s\n", r.Segment, verdict(r))
+		if r.Damage != nil {
+			damaged++
+		}
+		return err
+	})
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("log verify: %d of %d segments damaged", damaged, segments)
+	}
+	return err
+}
+
+func verdict(r wal.Report) string {
+	text := fmt.Sprintf("version %d, %d bytes, %d records, %d messages", r.Version, r.Bytes, r.Records, r.Messages)
+	switch {
+	case r.Damage != nil:
+		return "damaged: " + r.Damage.Error()
+	case r.Torn && r.Version == 0:
+		return "torn by a crash in its first write, nothing in it was confirmed: the next start removes it"
+	case r.Torn:
+		return text + ", then torn by a crash, nothing there was confirmed: the next start cuts it off"
+	case r.Indexed:
+		return text + ", sealed, with index"
+	}
+	return text + ", sealed"
+}
+
+// dumpLog prints each record as a line of JSON.
+func dumpLog(dir string, bodies bool, out io.Writer) error {
+	encoder := json.NewEncoder(out)
+	return wal.Dump(vfs.OS{}, dir, bodies, func(r wal.Record) error { return encoder.Encode(r) })
+}
