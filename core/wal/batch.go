@@ -123,15 +123,20 @@ func (l *Log) extend() {
 
 // placed says where the record that was just appended at index is, and enters it in the index of its segment.
 func (l *Log) placed(index int) place {
+	record := l.building.data[index:]
+	f := readFrame(record)
+	e, _ := entryOf(0, f, record[:f.length]) // it has just been written, so there is nothing wrong with it
+	return l.placedAs(index, &e)
+}
+
+// placedAs is placed for a record whose entry is known but for its place.
+func (l *Log) placedAs(index int, e *entry) place {
 	b := l.building
 	p := &b.parts[len(b.parts)-1]
 	l.stats.Records++
-	f := readFrame(b.data[index:])
-	offset := uint32(p.offset + index - p.from)
-	if e, err := entryOf(offset, f, b.data[index:index+f.length]); err == nil { // we have just written it
-		l.index.add(&e)
-	}
-	return place{segment: p.segment.id, offset: offset, size: uint32(f.length)}
+	e.offset, e.size = uint32(p.offset+index-p.from), uint32(readFrame(b.data[index:]).length)
+	l.index.add(e)
+	return place{segment: p.segment.id, offset: e.offset, size: e.size}
 }
 
 // commit ends what reserve began and returns the receipt.

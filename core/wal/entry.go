@@ -88,15 +88,16 @@ func (x *indexBuilder) size() int { return align(frameSize + len(x.data)) }
 
 // add appends e, whose record lies behind all that are in the index.
 func (x *indexBuilder) add(e *entry) {
-	tag := byte(e.kind)
+	x.entries++
+	d := x.data // every append waits for what this costs, and a local slice costs less than a field
 	if e.kind == recordAck {
-		x.data = append(x.data, tag)
-		x.data = binary.AppendUvarint(x.data, uint64(e.count))
-		x.data = binary.AppendUvarint(x.data, uint64(len(e.ack)))
-		x.data = append(x.data, e.ack...)
-		x.entries++
+		d = append(d, byte(recordAck))
+		d = appendNumber(d, uint64(e.count))
+		d = appendNumber(d, uint64(len(e.ack)))
+		x.data = append(d, e.ack...)
 		return
 	}
+	tag := byte(e.kind)
 	if e.copied {
 		tag |= entryCopied
 	}
@@ -109,28 +110,37 @@ func (x *indexBuilder) add(e *entry) {
 	if e.count != 0 {
 		tag |= entryRows
 	}
-	x.data = append(x.data, tag)
-	x.data = binary.AppendUvarint(x.data, uint64(e.offset-x.end)/alignment)
-	x.data = binary.AppendUvarint(x.data, uint64(e.size))
+	d = append(d, tag)
+	d = appendNumber(d, uint64(e.offset-x.end)/alignment)
+	d = appendNumber(d, uint64(e.size))
 	x.end = e.offset + uint32(align(int(e.size)))
 	if e.kind == recordMessage {
-		x.data = binary.AppendVarint(x.data, int64(e.seq-x.seq))
+		difference := int64(e.seq - x.seq)
+		d = appendNumber(d, uint64(difference<<1)^uint64(difference>>63)) // as binary.AppendVarint
 		x.seq = e.seq
-		x.data = binary.AppendUvarint(x.data, uint64(e.body))
-		x.data = binary.AppendUvarint(x.data, uint64(e.waiting()))
-		x.data = append(x.data, e.queues...)
+		d = appendNumber(d, uint64(e.body))
+		d = appendNumber(d, uint64(e.waiting()))
+		d = append(d, e.queues...)
 	}
 	if e.expires != 0 {
-		x.data = binary.BigEndian.AppendUint64(x.data, uint64(e.expires))
+		d = binary.BigEndian.AppendUint64(d, uint64(e.expires))
 	}
 	if e.level != 0 {
-		x.data = append(x.data, e.level)
+		d = append(d, e.level)
 	}
 	if e.count != 0 {
-		x.data = binary.AppendUvarint(x.data, uint64(e.count))
-		x.data = append(x.data, e.rows...)
+		d = appendNumber(d, uint64(e.count))
+		d = append(d, e.rows...)
 	}
-	x.entries++
+	x.data = d
+}
+
+// appendNumber is binary.AppendUvarint with the common case in line.
+func appendNumber(d []byte, n uint64) []byte {
+	if n < 0x80 {
+		return append(d, byte(n))
+	}
+	return binary.AppendUvarint(d, n)
 }
 
 // appendIndex appends the index record. Like every record it gets its checksum when its place is known.

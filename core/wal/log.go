@@ -215,7 +215,14 @@ func (l *Log) putMessage(m *message.Message, queues []uint32, rows []queue.Row) 
 	b := l.building
 	index := len(b.data)
 	b.data = appendMessage(b.data, l.lastSeq, m, queues, rows)
-	at := l.placed(index)
+	// What entryOf would find, without looking for it: this is what every publisher waits for.
+	e := entry{kind: recordMessage, seq: l.lastSeq, count: len(rows), expires: m.Expires, body: len(m.Body), level: m.Priority}
+	variable := b.data[index+messageFixed:]
+	e.queues, variable = variable[:4*len(queues)], variable[4*len(queues):]
+	if n, err := rowsLength(len(rows), variable); err == nil {
+		e.rows = variable[:n]
+	}
+	at := l.placedAs(index, &e)
 	l.add(at, len(queues)+lasting(rows))
 	l.putRowPlaces(rows, at, l.lastSeq)
 	return queue.Pos{Seq: l.lastSeq, Segment: at.segment, Offset: at.offset, Size: at.size}
