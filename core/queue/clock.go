@@ -46,7 +46,7 @@ func (c *Clock) Run(ctx context.Context) {
 		}
 		var alarm <-chan time.Time
 		if next != 0 {
-			timer.Reset(min(time.Duration(next-clock)*time.Millisecond, lookAgain))
+			timer.Reset(time.Duration(min(next-clock, lookAgain.Milliseconds())) * time.Millisecond)
 			alarm = timer.C
 		}
 		select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -265,6 +266,22 @@ func TestUnusedQueueEnds(t *testing.T) {
 		after(time.Millisecond)
 		if ended.Load() != 1 || q.Put(&message.Message{}, queue.Pos{}) != queue.ErrClosed {
 			t.Errorf("ended %d times", ended.Load())
+		}
+	})
+}
+
+// TestFarDeadlineDoesNotKeepTheClockBusy would not come to rest if the clock took the distance for a time that is past.
+func TestFarDeadlineDoesNotKeepTheClockBusy(t *testing.T) {
+	ticking(t, func(t *testing.T, clock *queue.Clock) {
+		q := queue.New("q", 0, nil, queue.Options{Clock: clock})
+		for _, expires := range []int64{math.MaxInt64, 9e18, 1 << 44} {
+			if err := q.Put(&message.Message{Time: time.Now().UnixMilli(), Expires: expires}, queue.Pos{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after(time.Minute)
+		if got := q.Stats(); got.Ready != 3 {
+			t.Errorf("stats %+v", got)
 		}
 	})
 }

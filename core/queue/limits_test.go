@@ -164,3 +164,20 @@ func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
 		t.Errorf("stats %+v", got)
 	}
 }
+
+func TestWhatCannotLeaveWakesItsConsumer(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{MaxBytes: 10, Overflow: queue.RefuseDeadLetter,
+		DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	s, w := subscribe(t, q, queue.SubscribeOptions{})
+	take(t, s, 1)
+	m := durable("more than ten bytes")
+	at, _, _ := log.Append(m, []uint32{1})
+	if err := q.Put(m, at); !errors.Is(err, queue.ErrBuried) {
+		t.Fatalf("Put: %v", err)
+	}
+	if w.wakes != 1 {
+		t.Errorf("%d wakes for a message that stayed", w.wakes)
+	}
+	expect(t, take(t, s, 1), "more than ten bytes")
+}

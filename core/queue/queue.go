@@ -132,18 +132,45 @@ func (q *Local) ID() uint32 { return q.id }
 // the queue has not taken it: the caller then acknowledges its reference in the log. ErrBuried means that the queue
 // has refused it and disposed of the reference.
 func (q *Local) Put(m *message.Message, at Pos) error {
+	left, err := q.put(m, at)
+	if len(left) > 0 {
+		// What cannot leave is back in its place, and the next Put tries again. The new message is here in any case.
+		_, _ = q.leave(left, LengthLimit)
+	}
+	return err
+}
+
+// Deposit is Put for whoever hands over dead letters: messages that this one makes dead letters are returned, to be
+// handed over by Bury when their turn comes, and not from within.
+func (q *Local) Deposit(m *message.Message, at Pos) (left []Delivery, err error) {
+	left, err = q.put(m, at)
+	if len(left) > 0 && q.opts.DeadLetter == nil {
+		_, _ = q.leave(left, LengthLimit)
+		left = nil
+	}
+	return left, err
+}
+
+// Bury hands over what Deposit returned. handOver is as Options.DeadLetter.
+func (q *Local) Bury(ds []Delivery, why Reason, handOver func([]Delivery, Reason) error) error {
+	_, err := q.leaveBy(ds, why, handOver)
+	return err
+}
+
+// put is Put without the end of those that leave for it, which it returns.
+func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	size := len(m.Body)
 	q.mu.Lock()
 	switch {
 	case q.closed:
 		q.mu.Unlock()
-		return ErrClosed
+		return nil, ErrClosed
 	case q.opts.Overflow != DropHead && q.over(1, int64(size)):
 		return q.refuse(m, at)
 	case !m.Durable() && q.opts.DropTransientWhenIdle && len(q.subs) == 0:
 		q.stats.Dropped++
 		q.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size), extra: extraOf(m)}
 	clock := m.Time
@@ -169,19 +196,15 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 	for _, s := range also {
 		s.waker.Wake()
 	}
-	if len(dropped) > 0 {
-		// What cannot leave is back in its place, and the next Put tries again. The new message is here in any case.
-		_, _ = q.leave(dropped, LengthLimit)
-	}
-	return nil
+	return dropped, nil
 }
 
 // refuse answers a message that does not fit. mu is held, and released.
-func (q *Local) refuse(m *message.Message, at Pos) error {
+func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) {
 	q.stats.Refused++
 	if q.opts.Overflow != RefuseDeadLetter || q.opts.DeadLetter == nil {
 		q.mu.Unlock()
-		return ErrFull
+		return nil, ErrFull
 	}
 	// It leaves as if it had been here: should it not get away it stays, over the limit rather than lost.
 	q.order++
@@ -191,8 +214,7 @@ func (q *Local) refuse(m *message.Message, at Pos) error {
 		size: uint32(len(m.Body)), extra: extraOf(m),
 		level: min(m.Priority, q.opts.MaxPriority)}
 	q.mu.Unlock()
-	_, _ = q.leave([]Delivery{d}, LengthLimit)
-	return ErrBuried
+	return []Delivery{d}, ErrBuried
 }
 
 // Restore adds a message found in the log at start, before anybody uses the queue. It is read when it is taken.
@@ -373,8 +395,8 @@ func (q *Local) Stats() Stats {
 // TakeBack undoes a dead letter that could not be handed over: the messages return to their places.
 func (q *Local) TakeBack(ds []Delivery) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	if q.closed {
+		q.mu.Unlock()
 		return
 	}
 	q.stats.DeadLettered -= uint64(len(ds))
@@ -383,16 +405,23 @@ func (q *Local) TakeBack(ds []Delivery) {
 	for i := len(ds) - 1; i >= 0; i-- {
 		q.putBack(&ds[i])
 	}
+	wake := q.wakers(len(ds))
+	q.mu.Unlock()
+	wakeAll(wake)
 }
 
 // leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.
 func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
+	return q.leaveBy(ds, why, q.opts.DeadLetter)
+}
+
+func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) error) (confirm.Receipt, error) {
 	var receipt confirm.Receipt
 	var err error
-	if q.opts.DeadLetter == nil {
+	if handOver == nil {
 		receipt, err = q.ackWith(&scratch{}, ds)
 	} else if err = q.load(ds); err == nil {
-		err = q.opts.DeadLetter(ds, why)
+		err = handOver(ds, why)
 	}
 	if err != nil {
 		q.mu.Lock()
@@ -400,7 +429,9 @@ func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
 		for i := len(ds) - 1; i >= 0; i-- {
 			q.putBack(&ds[i])
 		}
+		wake := q.wakers(len(ds))
 		q.mu.Unlock()
+		wakeAll(wake)
 		return confirm.Receipt{}, err
 	}
 	q.mu.Lock()
@@ -409,7 +440,7 @@ func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
 	if why == Expired {
 		q.stats.Expired += uint64(len(ds))
 	}
-	if q.opts.DeadLetter != nil {
+	if handOver != nil {
 		q.stats.DeadLettered += uint64(len(ds))
 	} else if why != Expired {
 		q.stats.Dropped += uint64(len(ds))

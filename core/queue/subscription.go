@@ -348,19 +348,9 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 		q.putBack(d)
 		back++
 	}
-	var wake []*Subscription
-	for range back {
-		next := q.nextWaiting()
-		if next == nil {
-			break
-		}
-		wake = append(wake, next)
-	}
-	wake = append(wake, q.selectiveWaiting()...)
+	wake := q.wakers(back)
 	q.mu.Unlock()
-	for _, next := range wake {
-		next.waker.Wake()
-	}
+	wakeAll(wake)
 	if len(spent) > 0 {
 		return q.leave(spent, DeliveryLimit)
 	}

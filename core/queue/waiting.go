@@ -133,3 +133,22 @@ func (q *Local) activeWaiting() *Subscription {
 	q.active.unwait()
 	return q.active
 }
+
+// wakers takes those out of the line who are to be woken for n messages that have come back.
+func (q *Local) wakers(n int) (list []*Subscription) {
+	for range n {
+		next := q.nextWaiting()
+		if next == nil {
+			break
+		}
+		list = append(list, next)
+	}
+	return append(list, q.selectiveWaiting()...)
+}
+
+// wakeAll wakes them. It is called without mu.
+func wakeAll(list []*Subscription) {
+	for _, s := range list {
+		s.waker.Wake()
+	}
+}

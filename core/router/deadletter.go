@@ -10,14 +10,14 @@ import (
 )
 
 // deadLetters takes messages from queues that drop them to where their queue sends its dead letters. One chain runs at
-// a time, from a work list and not by recursion: handing a message to a full queue may make another one dead.
+// a time, on the goroutine of whoever began it: whoever comes meanwhile waits, so that what is on its way is bounded by
+// those who wait. Within a chain a work list takes the place of recursion, because handing a message to a full queue
+// may make another one dead.
 type deadLetters struct {
-	publisher *Publisher // used by whoever runs the list
+	publisher *Publisher
 
-	// guarded by mu
-	mu   sync.Mutex
-	busy bool
-	work []deadLetter
+	mu   sync.Mutex   // taken with no other lock held
+	work []deadLetter // what the chain under way has made dead
 }
 
 type deadLetter struct {
@@ -26,27 +26,42 @@ type deadLetter struct {
 	why  queue.Reason
 }
 
-// deadLetter is queue.Options.DeadLetter. When another dead letter is under way the messages wait their turn behind
-// it; their entries in the log stay until they have been handed over.
+// deadLetter is queue.Options.DeadLetter. Messages that cannot be handed over go back to their places.
 func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Reason) error {
 	d := &r.dead
 	d.mu.Lock()
-	d.work = append(d.work, deadLetter{from, append([]queue.Delivery(nil), ds...), why})
-	if d.busy {
-		d.mu.Unlock()
-		return nil
-	}
-	d.busy = true
+	defer d.mu.Unlock()
+	r.bury(deadLetter{from, ds, why})
 	for len(d.work) > 0 {
 		next := d.work[0]
+		d.work[0] = deadLetter{}
 		d.work = d.work[1:]
-		d.mu.Unlock()
-		r.bury(next)
-		d.mu.Lock()
+		err := next.from.queue.Bury(next.ds, next.why, func(ds []queue.Delivery, why queue.Reason) error {
+			r.bury(deadLetter{next.from, ds, why})
+			return nil
+		})
+		if err != nil {
+			r.slog.Error("dead letters not read: they stay where they were", "vhost", r.name, "queue", next.from.spec.Name, "err", err)
+		}
 	}
-	d.busy = false
-	d.mu.Unlock()
 	return nil
+}
+
+// deposit puts a dead letter on a queue; what dies for it joins the chain. dead.mu is held.
+func (r *Router) deposit(q *queue.Local, m *message.Message, at queue.Pos) error {
+	left, err := q.Deposit(m, at)
+	if len(left) == 0 {
+		return err
+	}
+	r.mu.RLock()
+	e := r.queues[q.Name()]
+	r.mu.RUnlock()
+	if e == nil || e.queue != q { // deleted meanwhile: its messages went with it
+		q.TakeBack(left)
+		return err
+	}
+	r.dead.work = append(r.dead.work, deadLetter{e, left, queue.LengthLimit})
+	return err
 }
 
 // buryBytes bounds the messages that are handed over in one record.

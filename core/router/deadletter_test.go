@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"tridge/core/message"
@@ -124,5 +125,30 @@ func TestDeadLettersThatCannotBeWrittenStay(t *testing.T) {
 	h.log.Fail(nil)
 	if got := h.drain("work"); len(got) != 1 || q.Stats().Unacked != 0 {
 		t.Errorf("in the queue: %q, stats %+v", got, q.Stats())
+	}
+}
+
+func TestRefusedMessagesAreHandedOverBeforePublishReturns(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: true, DeadLetterKey: "dead"})
+	h.queue(router.QueueSpec{Name: "dead", Durable: true})
+	h.publish(text("", "full", "first"))
+	var all sync.WaitGroup
+	for range 4 {
+		p := h.NewPublisher(h.NewOrigin())
+		all.Go(func() {
+			for range 250 {
+				if _, _, err := p.Publish(text("", "full", "refused")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := len(h.drain("dead")); got != 1000 {
+		t.Errorf("%d of 1000 refused messages are where they belong", got)
+	}
+	if got := len(h.drain("full")); got != 1 || h.log.Living() != 0 {
+		t.Errorf("%d in the full queue, %d references left in the log", got, h.log.Living())
 	}
 }

@@ -28,6 +28,7 @@ const (
 type Publisher struct {
 	router *Router
 	origin uint64
+	buries bool // it is the one that hands over dead letters
 	cache  map[address]*route
 	last   *route // of the message before: most publishers repeat themselves
 	tx     queue.Tx
@@ -145,7 +146,12 @@ func (p *Publisher) put(m *message.Message, at queue.Pos, queues []*queue.Local)
 		if q.ID() == 0 {
 			position = queue.Pos{}
 		}
-		err := q.Put(m, position)
+		var err error
+		if p.buries {
+			err = p.router.deposit(q, m, position)
+		} else {
+			err = q.Put(m, position)
+		}
 		switch {
 		case err == nil:
 			if result == Unroutable {

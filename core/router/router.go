@@ -87,6 +87,7 @@ func New(c Config) *Router {
 		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
 	}
 	r.dead.publisher = r.NewPublisher(0)
+	r.dead.publisher.buries = true
 	for _, s := range []ExchangeSpec{
 		{Name: DefaultExchange, Kind: Direct},
 		{Name: "amq.direct", Kind: Direct},
