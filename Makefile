@@ -16,7 +16,7 @@ FUZZTIME     ?= 10s# per target
 CRASH_SEEDS  ?= 2000# simulated crashes of the log
 CRASH_ROUNDS ?= 5# kill -9 of the program
 
-.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration bench generate nightly clean
+.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration bench bench-log generate nightly clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -65,9 +65,13 @@ crash: ## simulated crashes of the log, then kill -9 of the program while client
 integration: deps ## real clients of every protocol against the program
 	go test -count=1 -timeout 20m -skip Crash ./integration/...
 
-bench: ## benchmarks of the core path, then messages per second and CPU per message for each protocol
+bench: ## benchmarks of the core path, messages per second and CPU per message for each protocol, and backlogs
 	go test -run '^$$' -bench . -benchmem $(UNIT)
 	go run ./integration/bench
+	go run ./integration/bench backlog
+
+bench-log: ## durable messages per second and confirm latency of the log, beside what the disk can do
+	go run ./integration/benchlog
 
 generate: ## write generated code anew
 	go generate ./...
