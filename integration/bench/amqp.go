@@ -124,80 +124,103 @@ var toQueue = [2]string{"", queueName}
 // amqpProducer publishes to an exchange and a key; persistent messages are confirmed.
 func amqpProducer(to [2]string, persistent bool) func(*gateway.Process, int) (*producer, error) {
 	return func(g *gateway.Process, _ int) (*producer, error) {
-		conn, in, err := dialAMQP(g)
-		if err != nil {
+		publish := basicPublish(to)
+		return amqpPublisher(g, persistent, func(uint64) []byte { return publish })
+	}
+}
+
+func basicPublish(to [2]string) []byte { return method(1, 60, 40, uint16(0), to[0], to[1], byte(0)) }
+
+// amqpPublisher connects a producer. publish returns the basic.publish of the n-th message.
+func amqpPublisher(g *gateway.Process, persistent bool, publish func(n uint64) []byte) (*producer, error) {
+	conn, in, err := dialAMQP(g)
+	if err != nil {
+		return nil, err
+	}
+	mode := byte(1)
+	if persistent {
+		mode = 2
+		if err := call(conn, in, method(1, 85, 10, byte(0)), 85, 11); err != nil {
 			return nil, err
 		}
-		mode := byte(1)
-		if persistent {
-			mode = 2
-			if err := call(conn, in, method(1, 85, 10, byte(0)), 85, 11); err != nil {
-				return nil, err
-			}
-		}
-		publish := method(1, 60, 40, uint16(0), to[0], to[1], byte(0))
-		var header, scratch []byte
-		return &producer{conn: conn, in: in, confirms: persistent,
-			message: func(dst []byte, _ uint64, body []byte) []byte {
-				header = binary.BigEndian.AppendUint64(append(header[:0], 0, 60, 0, 0), uint64(len(body)))
-				header = append(header, 0x10, 0, mode) // delivery-mode and nothing else
-				dst = appendFrame(append(dst, publish...), headerFrame, 1, header)
-				return appendFrame(dst, bodyFrame, 1, body)
-			},
-			confirmed: func(in *bufio.Reader, before uint64) (uint64, error) {
-				_, payload, err := frame(in, &scratch)
-				if err != nil {
-					return 0, err
-				}
-				if len(payload) != 13 || binary.BigEndian.Uint32(payload) != 60<<16|80 {
-					return 0, fmt.Errorf("instead of basic.ack came %q", payload)
-				}
-				tag := binary.BigEndian.Uint64(payload[4:])
-				if tag <= before || payload[12] == 0 && tag != before+1 {
-					return 0, fmt.Errorf("basic.ack of %d came after %d", tag, before)
-				}
-				return tag, nil
-			}}, nil
 	}
+	var header, scratch []byte
+	return &producer{conn: conn, in: in, confirms: persistent,
+		message: func(dst []byte, n uint64, body []byte) []byte {
+			header = binary.BigEndian.AppendUint64(append(header[:0], 0, 60, 0, 0), uint64(len(body)))
+			header = append(header, 0x10, 0, mode) // delivery-mode and nothing else
+			dst = appendFrame(append(dst, publish(n)...), headerFrame, 1, header)
+			return appendFrame(dst, bodyFrame, 1, body)
+		},
+		confirmed: func(in *bufio.Reader, before uint64) (uint64, error) {
+			_, payload, err := frame(in, &scratch)
+			if err != nil {
+				return 0, err
+			}
+			if len(payload) != 13 || binary.BigEndian.Uint32(payload) != 60<<16|80 {
+				return 0, fmt.Errorf("instead of basic.ack came %q", payload)
+			}
+			tag := binary.BigEndian.Uint64(payload[4:])
+			if tag <= before || payload[12] == 0 && tag != before+1 {
+				return 0, fmt.Errorf("basic.ack of %d came after %d", tag, before)
+			}
+			return tag, nil
+		}}, nil
 }
 
 // amqpConsumer consumes from the queue; with acknowledge it settles with multiple acks.
 func amqpConsumer(acknowledge bool) func(*gateway.Process, int) (*consumer, error) {
 	return func(g *gateway.Process, _ int) (*consumer, error) {
-		conn, in, err := dialAMQP(g)
+		c, err := amqpReader(g, acknowledge)
 		if err != nil {
 			return nil, err
 		}
 		noAck := byte(2)
 		if acknowledge {
 			noAck = 0
-			if err := call(conn, in, method(1, 60, 10, uint32(0), uint16(prefetch), byte(0)), 60, 11); err != nil {
+			if err := call(c.conn, c.in, method(1, 60, 10, uint32(0), uint16(prefetch), byte(0)), 60, 11); err != nil {
 				return nil, err
 			}
 		}
-		if err := call(conn, in, method(1, 60, 20, uint16(0), queueName, "", noAck, uint32(0)), 60, 21); err != nil {
+		return c, call(c.conn, c.in, basicConsume(queueName, "", noAck), 60, 21)
+	}
+}
+
+// Bits of basic.consume, and of basic.cancel.
+const (
+	consumeNoWait = 8
+	cancelNoWait  = 1
+)
+
+func basicConsume(queue, tag string, flags byte) []byte {
+	return method(1, 60, 20, uint16(0), queue, tag, flags, uint32(0))
+}
+
+// amqpReader connects a consumer that has not said yet what it consumes.
+func amqpReader(g *gateway.Process, acknowledge bool) (*consumer, error) {
+	conn, in, err := dialAMQP(g)
+	if err != nil {
+		return nil, err
+	}
+	var tag uint64
+	var scratch []byte
+	c := &consumer{conn: conn, in: in, next: func(in *bufio.Reader) ([]byte, error) {
+		_, payload, err := frame(in, &scratch)
+		if err != nil {
 			return nil, err
 		}
-		var tag uint64
-		var scratch []byte
-		c := &consumer{conn: conn, in: in, next: func(in *bufio.Reader) ([]byte, error) {
-			_, payload, err := frame(in, &scratch)
-			if err != nil {
-				return nil, err
-			}
-			if len(payload) < 5 || binary.BigEndian.Uint32(payload) != 60<<16|60 {
-				return nil, fmt.Errorf("instead of basic.deliver came %q", payload)
-			}
-			tag = binary.BigEndian.Uint64(payload[5+int(payload[4]):])
-			if _, _, err = frame(in, &scratch); err != nil {
-				return nil, err
-			}
-			_, body, err := frame(in, &scratch)
-			return body, err
-		}}
-		if acknowledge {
-			c.acknowledge = func(dst []byte) []byte { return append(dst, method(1, 60, 80, tag, byte(1))...) }
+		if len(payload) < 5 || binary.BigEndian.Uint32(payload) != 60<<16|60 {
+			return nil, fmt.Errorf("instead of basic.deliver came %q", payload)
 		}
-		return c, nil
+		tag = binary.BigEndian.Uint64(payload[5+int(payload[4]):])
+		if _, _, err = frame(in, &scratch); err != nil {
+			return nil, err
+		}
+		_, body, err := frame(in, &scratch)
+		return body, err
+	}}
+	if acknowledge {
+		c.acknowledge = func(dst []byte) []byte { return append(dst, method(1, 60, 80, tag, byte(1))...) }
 	}
+	return c, nil
 }

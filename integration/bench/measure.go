@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"os"
 	"sync"
@@ -151,15 +152,19 @@ func (l *load) pass(ctx context.Context, d time.Duration) error {
 const batch = 64
 
 func (l *load) produce(p *producer, index int) error {
-	body := make([]byte, l.size)
+	return produce(p, l.windows[index], index, l.size, math.MaxUint64)
+}
+
+// produce sends so many messages, each with the producer's index and its own number, until its window is stopped.
+func produce(p *producer, w *credit, index, size int, messages uint64) error {
+	body := make([]byte, size)
 	for i := range body {
 		body[i] = 'a' + byte(i%26)
 	}
 	binary.BigEndian.PutUint64(body, uint64(index))
-	w := l.windows[index]
 	var out []byte
-	for n := uint64(0); ; {
-		room, open := w.take(batch)
+	for n := uint64(0); n < messages; {
+		room, open := w.take(min(batch, messages-n))
 		if !open {
 			return nil
 		}
@@ -173,10 +178,14 @@ func (l *load) produce(p *producer, index int) error {
 			return err
 		}
 	}
+	return nil
 }
 
-func (l *load) confirm(p *producer, w *credit) error {
-	for total := uint64(0); ; {
+func (l *load) confirm(p *producer, w *credit) error { return confirm(p, w, math.MaxUint64) }
+
+// confirm reads the answers to so many messages.
+func confirm(p *producer, w *credit, messages uint64) error {
+	for total := uint64(0); total < messages; {
 		next, err := p.confirmed(p.in, total)
 		if err != nil {
 			return err
@@ -184,10 +193,13 @@ func (l *load) confirm(p *producer, w *credit) error {
 		w.give(next - total)
 		total = next
 	}
+	return nil
 }
 
+// acknowledgeAt is the most messages a consumer acknowledges at once.
+const acknowledgeAt = 64
+
 func (l *load) consume(c *consumer, seen *ledger) error {
-	const acknowledgeAt = 64
 	var out []byte
 	for waiting := 0; ; {
 		body, err := c.next(c.in)

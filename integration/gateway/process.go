@@ -44,6 +44,7 @@ type Options struct {
 	Arguments []string          // further flags of "gateway serve"
 	Addresses map[string]string // by protocol; a free port on loopback where there is none
 	NotReady  bool              // do not wait until it is ready
+	Patience  time.Duration     // how long it may take to be ready; 30 s when 0
 }
 
 // Process is one run of the program.
@@ -75,7 +76,11 @@ func Start(o Options) (*Process, error) {
 	if err := p.spawn(); err != nil {
 		return nil, err
 	}
-	if err := p.wait(startExpiry); err != nil {
+	patience := o.Patience
+	if patience == 0 {
+		patience = startExpiry
+	}
+	if err := p.wait(patience); err != nil {
 		_ = p.Kill()
 		return nil, fmt.Errorf("%w\n%s", err, p.Log())
 	}

@@ -35,6 +35,24 @@ func (p *Process) CPU() (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
+// Memory is how much of it the process has in RAM, in bytes: now, and at most since it was started.
+func (p *Process) Memory() (now, most int64, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.ID()))
+	if err != nil {
+		return 0, 0, err
+	}
+	found := map[string]int64{}
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[2] == "kB" {
+			if found[fields[0]], err = strconv.ParseInt(fields[1], 10, 64); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+	return found["VmRSS:"] << 10, found["VmHWM:"] << 10, nil
+}
+
 // Descriptors is the number of files and sockets the process has open.
 func (p *Process) Descriptors() (int, error) {
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.ID()))
