@@ -1,6 +1,9 @@
 package queue
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // The functions here are what a queue does with time. Those without a word about mu are called with Local.mu held.
 
@@ -150,7 +153,7 @@ func (q *Local) due(clock int64) error {
 func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 	for bytes := 0; len(expired) < expiredAtOnce && bytes < expiredBytes; {
 		p, ok := q.dueHead(clock)
-		if !ok {
+		if !ok || q.closed {
 			break
 		}
 		e := p.entry()
@@ -174,6 +177,9 @@ func (q *Local) dateHead(at Pos, order uint64, priority uint8) error {
 	p, ok := q.ready.after(priority, order-1, nil)
 	switch {
 	case !ok || p.entry().order != order: // taken meanwhile
+		return nil
+	case errors.Is(err, ErrUnreadable):
+		q.lose(p, err)
 		return nil
 	case err != nil:
 		return fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)

@@ -179,7 +179,7 @@ func TestOneClockServesManyQueues(t *testing.T) {
 			t.Errorf("%d messages after half the time", got)
 		}
 		for _, q := range queues[:100] {
-			if _, _, err := q.Close(queue.Condition{}); err != nil {
+			if _, err := q.Close(queue.Condition{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -241,7 +241,7 @@ func TestUnusedQueueEnds(t *testing.T) {
 		var ended atomic.Int32
 		var made atomic.Pointer[queue.Local]
 		q := queue.New("q", 0, nil, queue.Options{Clock: clock, Expires: 10_000, Unused: func() {
-			if _, _, err := made.Load().Close(queue.Condition{IfUnused: true, IfExpired: true}); err == nil {
+			if _, err := made.Load().Close(queue.Condition{IfUnused: true, IfExpired: true}); err == nil {
 				ended.Add(1)
 			}
 		}})

@@ -34,6 +34,19 @@ func (v *levels) front() (place, bool) {
 	return place{}, false
 }
 
+// frontUpTo is front for entries up to an order, of whichever priority.
+func (v *levels) frontUpTo(order uint64) (place, bool) {
+	for _, l := range v.lists {
+		if l.first == nil {
+			continue
+		}
+		if p := l.front(); p.entry().order <= order {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
 // at returns the list of a priority and makes it when it is not in use.
 func (v *levels) at(priority uint8) *list {
 	i := len(v.lists) - 1

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"errors"
+
 	"tridge/core/confirm"
 	"tridge/core/message"
 )
@@ -18,10 +20,14 @@ type Log interface {
 	// Ack records that queue no longer needs the messages at ps. It is written soon and synced with the next receipt
 	// or after a second, whichever comes first, unless somebody redeems its receipt.
 	Ack(queue uint32, ps []Pos) (confirm.Receipt, error)
-	// Read returns the message at p. The caller may keep it; nobody may change it.
+	// Read returns the message at p. The caller may keep it; nobody may change it. An error that is ErrUnreadable
+	// (errors.Is) is about this message and will not go away; any other is about the log, and says nothing about p.
 	Read(p Pos) (*message.Message, error)
 	confirm.Syncer
 }
+
+// ErrUnreadable says that the message at a position is not there or damaged.
+var ErrUnreadable = errors.New("queue: message cannot be read")
 
 // Pos says where a message is in the log. The zero Pos is "not in the log".
 type Pos struct {

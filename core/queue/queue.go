@@ -2,7 +2,7 @@ package queue
 
 import (
 	"errors"
-	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +66,8 @@ type Options struct {
 	// held. When it returns an error the messages are still this queue's and go back to where they were.
 	DeadLetter func(ds []Delivery, why Reason) error
 
+	Slog *slog.Logger // told of messages that cannot be read; nil: nobody is
+
 	// Idle is called, with no lock held, when the last consumer has left.
 	Idle func()
 
@@ -81,6 +83,7 @@ type Stats struct {
 
 	Published, Delivered, Redelivered, Acked uint64
 	Expired, Dropped, DeadLettered, Refused  uint64
+	Unreadable                               uint64 // left the queue because the log could not read them
 }
 
 // Local is a queue: a mutex, a list of positions in the log, the subscriptions that take from it, and limits. It keeps
@@ -309,79 +312,6 @@ func (e *entry) id() uint64 {
 	return e.order | transientID
 }
 
-// Purge removes every ready message and returns how many there were. The receipt is safe when they cannot come back.
-func (q *Local) Purge() (int, confirm.Receipt, error) {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return 0, confirm.Receipt{}, ErrClosed
-	}
-	n, positions := q.empty()
-	q.mu.Unlock()
-	receipt, err := q.ackAll(positions)
-	return n, receipt, err
-}
-
-// empty removes every ready entry and returns the positions of those in the log: exactly what was removed, never
-// "everything until now". mu is held.
-func (q *Local) empty() (n int, positions []Pos) {
-	for {
-		p, ok := q.ready.front()
-		if !ok {
-			q.account()
-			return n, positions
-		}
-		if e := p.entry(); e.pos.Seq != 0 {
-			positions = append(positions, e.pos)
-		}
-		q.ready.remove(p)
-		n++
-	}
-}
-
-// Condition is asked under the queue's lock whether it may be deleted.
-type Condition struct {
-	IfUnused  bool // no consumers
-	IfEmpty   bool // no ready messages
-	IfExpired bool // not used for as long as it may be
-}
-
-var (
-	ErrInUse    = errors.New("queue: has consumers")
-	ErrNotEmpty = errors.New("queue: has messages")
-)
-
-// Close ends the queue when the condition holds: Put and Subscribe answer ErrClosed from now on, consumers are woken to
-// find out. It returns how many ready messages there were and the positions of those in the log, which the caller
-// acknowledges together with whatever else forgets the queue. Tokens still out are settled by their holders.
-func (q *Local) Close(c Condition) (int, []Pos, error) {
-	q.mu.Lock()
-	switch {
-	case q.closed:
-		q.mu.Unlock()
-		return 0, nil, ErrClosed
-	case c.IfUnused && len(q.subs) > 0:
-		q.mu.Unlock()
-		return 0, nil, ErrInUse
-	case c.IfExpired && !q.unused(now()):
-		q.mu.Unlock()
-		return 0, nil, ErrInUse
-	case c.IfEmpty && q.ready.len > 0:
-		q.mu.Unlock()
-		return 0, nil, ErrNotEmpty
-	}
-	q.closed = true
-	q.opts.Clock.forget(q)
-	n, positions := q.empty()
-	subs := q.subs
-	q.subs, q.waiting, q.active = nil, nil, nil
-	q.mu.Unlock()
-	for _, s := range subs {
-		s.waker.Wake()
-	}
-	return n, positions, nil
-}
-
 // Stats returns the counters as of now.
 func (q *Local) Stats() Stats {
 	q.mu.Lock()
@@ -390,77 +320,6 @@ func (q *Local) Stats() Stats {
 	s.Ready, s.Bytes, s.Cached = q.ready.len, q.ready.bytes, q.ready.cached
 	s.Unacked, s.Consumers = q.unacked, len(q.subs)
 	return s
-}
-
-// TakeBack undoes a dead letter that could not be handed over: the messages return to their places.
-func (q *Local) TakeBack(ds []Delivery) {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return
-	}
-	q.stats.DeadLettered -= uint64(len(ds))
-	q.unacked += len(ds)
-	q.retry = now() + retryAfter
-	for i := len(ds) - 1; i >= 0; i-- {
-		q.putBack(&ds[i])
-	}
-	wake := q.wakers(len(ds))
-	q.mu.Unlock()
-	wakeAll(wake)
-}
-
-// leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.
-func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
-	return q.leaveBy(ds, why, q.opts.DeadLetter)
-}
-
-func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) error) (confirm.Receipt, error) {
-	var receipt confirm.Receipt
-	var err error
-	if handOver == nil {
-		receipt, err = q.ackWith(&scratch{}, ds)
-	} else if err = q.load(ds); err == nil {
-		err = handOver(ds, why)
-	}
-	if err != nil {
-		q.mu.Lock()
-		q.retry = now() + retryAfter
-		for i := len(ds) - 1; i >= 0; i-- {
-			q.putBack(&ds[i])
-		}
-		wake := q.wakers(len(ds))
-		q.mu.Unlock()
-		wakeAll(wake)
-		return confirm.Receipt{}, err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.unacked -= len(ds)
-	if why == Expired {
-		q.stats.Expired += uint64(len(ds))
-	}
-	if handOver != nil {
-		q.stats.DeadLettered += uint64(len(ds))
-	} else if why != Expired {
-		q.stats.Dropped += uint64(len(ds))
-	}
-	return receipt, nil
-}
-
-// load reads the messages of tokens that are not in memory.
-func (q *Local) load(ds []Delivery) error {
-	for i := range ds {
-		if ds[i].Message != nil {
-			continue
-		}
-		m, err := q.log.Read(ds[i].pos)
-		if err != nil {
-			return fmt.Errorf("queue %q: read message %d: %w", q.name, ds[i].pos.Seq, err)
-		}
-		ds[i].Message = m
-	}
-	return nil
 }
 
 // positions is scratch space for one call into the log.

@@ -1,11 +1,14 @@
 package queue_test
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"tridge/core/message"
@@ -277,15 +280,17 @@ func TestClosedQueueWakesItsConsumersAndTakesNothing(t *testing.T) {
 	put(t, q, log, "a", "b")
 	ds := take(t, s, 1)
 	w.wakes = 0
-	if _, _, err := q.Close(queue.Condition{IfUnused: true}); !errors.Is(err, queue.ErrInUse) {
+	if _, err := q.Close(queue.Condition{IfUnused: true}); !errors.Is(err, queue.ErrInUse) {
 		t.Errorf("if unused: %v", err)
 	}
-	if _, _, err := q.Close(queue.Condition{IfEmpty: true}); !errors.Is(err, queue.ErrNotEmpty) {
+	if _, err := q.Close(queue.Condition{IfEmpty: true}); !errors.Is(err, queue.ErrNotEmpty) {
 		t.Errorf("if empty: %v", err)
 	}
-	n, positions, err := q.Close(queue.Condition{})
-	if n != 1 || len(positions) != 1 || err != nil {
-		t.Fatalf("Close() = %d, %v, %v", n, positions, err)
+	if n, err := q.Close(queue.Condition{}); n != 1 || err != nil {
+		t.Fatalf("Close() = %d, %v", n, err)
+	}
+	if _, err := q.Discard(); err != nil || log.Living() != 1 {
+		t.Fatalf("after Discard, %v: %d references, want that of the message that is out", err, log.Living())
 	}
 	if w.wakes != 1 {
 		t.Error("the consumer was not woken to find out")
@@ -323,10 +328,11 @@ func (r restoring) Message(at queue.Pos, i queue.Info, _ []uint32) error {
 	return nil
 }
 
-func TestUnreadableMessageIsNotLost(t *testing.T) {
+func TestFailedLogLosesNoMessage(t *testing.T) {
 	log := queuetest.NewLog()
 	q := queue.New("q", 1, log, queue.Options{})
 	q.Restore(queue.Pos{Seq: 99}, queue.Info{})
+	log.Fail(errors.New("closed"))
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	if _, err := s.Take(make([]queue.Delivery, 1)); err == nil {
 		t.Fatal("no error")
@@ -334,6 +340,74 @@ func TestUnreadableMessageIsNotLost(t *testing.T) {
 	if got := q.Stats(); got.Ready != 1 || got.Unacked != 0 {
 		t.Errorf("stats %+v", got)
 	}
+}
+
+// TestUnreadableMessagesDoNotHoldUpOthers damages messages that leave in each of the ways there are.
+func TestUnreadableMessagesDoNotHoldUpOthers(t *testing.T) {
+	var dead graveyard
+	for _, c := range []struct {
+		name   string
+		o      queue.Options
+		leave  func(t *testing.T, q *queue.Local, log *queuetest.Log)
+		buried []string
+	}{
+		{"taken", queue.Options{}, func(t *testing.T, q *queue.Local, _ *queuetest.Log) {
+			s, _ := subscribe(t, q, queue.SubscribeOptions{})
+			expect(t, take(t, s, 1), "b")
+			expect(t, take(t, s, 9), "d")
+		}, nil},
+		{"selected", queue.Options{}, func(t *testing.T, q *queue.Local, _ *queuetest.Log) {
+			s, _ := subscribe(t, q, queue.SubscribeOptions{Match: func(*message.Message) bool { return true }})
+			expect(t, take(t, s, 9), "b", "d")
+		}, nil},
+		{"dropped from the head", queue.Options{MaxLength: 1, DeadLetter: dead.bury}, func(t *testing.T, q *queue.Local, log *queuetest.Log) {
+			put(t, q, log, "e")
+		}, []string{"b:maxlen", "d:maxlen"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log := queuetest.NewLog()
+			text := &bytes.Buffer{}
+			first := queue.New("q", 1, log, queue.Options{})
+			put(t, first, log, "a", "b", "c", "d")
+			c.o.Slog = slog.New(slog.NewTextHandler(text, nil))
+			q := queue.New("q", 1, log, c.o)
+			if err := log.Replay(restoring{q}); err != nil {
+				t.Fatal(err)
+			}
+			log.Damage(queue.Pos{Seq: 1})
+			log.Damage(queue.Pos{Seq: 3})
+			c.leave(t, q, log)
+			if got := q.Stats(); got.Unreadable != 2 || log.Needs(1, queue.Pos{Seq: 1}) || log.Needs(1, queue.Pos{Seq: 3}) {
+				t.Errorf("%+v", got)
+			}
+			if got := strings.Count(text.String(), "level=ERROR"); got != 2 {
+				t.Errorf("%d errors logged:\n%s", got, text)
+			}
+			if got := dead.bodies(); !slices.Equal(got, c.buried) {
+				t.Errorf("dead letters %q, want %q", got, c.buried)
+			}
+		})
+	}
+}
+
+func TestPurgeOfADeepQueueIsToldInPortions(t *testing.T) {
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{})
+	for range 50_000 {
+		put(t, q, log, "old")
+	}
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	out := take(t, s, 3)
+	records := log.Records()
+	n, receipt, err := q.Purge()
+	if n != 50_000-3 || err != nil || receipt.By == nil || log.Living() != 3 {
+		t.Fatalf("Purge() = %d, %v, %v with %d references left", n, receipt, err, log.Living())
+	}
+	if got := log.Records() - records; got < 2 || got > 10 {
+		t.Errorf("acknowledged in %d portions", got)
+	}
+	settle(t, s, out, queue.Release)
+	expect(t, take(t, s, 9), "old", "old", "old")
 }
 
 func TestLastConsumerLeavingIsTold(t *testing.T) {

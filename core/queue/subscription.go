@@ -136,8 +136,8 @@ func (s *Subscription) Queue() *Local { return s.queue }
 
 // Take moves up to len(dst) messages to the caller and returns how many: len(dst) is the caller's credit. It never
 // blocks; 0 with credit means "you will be woken". An empty dst declines: the subscription is not hungry until it
-// takes again. ErrClosed means that the queue or the subscription is gone; any other error that a message could not
-// be read, and none was taken.
+// takes again. ErrClosed means that the queue or the subscription is gone; any other error that the log could not be
+// read, and none was taken. A message that cannot be read leaves the queue with a count, and others are taken.
 func (s *Subscription) Take(dst []Delivery) (int, error) {
 	for {
 		n, again, err := s.take(dst)
@@ -203,11 +203,16 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 			return 0, false, err
 		}
 	}
-	if err := q.load(dst[:n]); err != nil {
-		if _, back := s.Settle(dst[:n], Release); back != nil {
-			err = fmt.Errorf("%w; then: %w", err, back)
+	if n > 0 {
+		taken := n
+		if n, err = q.load(dst[:n]); err != nil {
+			if _, back := s.Settle(dst[:n], Release); back != nil {
+				err = fmt.Errorf("%w; then: %w", err, back)
+			}
+			return 0, false, err
 		}
-		return 0, false, err
+		again = n == 0 // all that was taken cannot be read
+		q.undeliver(taken - n)
 	}
 	if q.opts.HasTTL {
 		return q.withoutLate(dst[:n], again)
@@ -221,13 +226,20 @@ func (q *Local) withoutLate(ds []Delivery, again bool) (int, bool, error) {
 	if len(late) == 0 {
 		return rest, again, nil
 	}
-	q.mu.Lock()
-	q.stats.Delivered -= uint64(len(late))
-	q.mu.Unlock()
+	q.undeliver(len(late))
 	if _, err := q.leave(late, Expired); err != nil && rest == 0 {
 		return 0, false, err
 	}
 	return rest, rest == 0, nil
+}
+
+// undeliver takes n messages back out of the count of those delivered: they did not get that far.
+func (q *Local) undeliver(n int) {
+	if n > 0 {
+		q.mu.Lock()
+		q.stats.Delivered -= uint64(n)
+		q.mu.Unlock()
+	}
 }
 
 // takeFront takes from the front, at most a fair share. mu is held.
@@ -283,6 +295,11 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			case q.closed || s.closed:
 				return n, expired, ErrClosed
 			case !present:
+				continue
+			case errors.Is(err, ErrUnreadable):
+				if q.lose(p, err); q.closed || s.closed {
+					return n, expired, ErrClosed
+				}
 				continue
 			case err != nil:
 				return n, expired, fmt.Errorf("queue %q: read message %d: %w", q.name, at.Seq, err)

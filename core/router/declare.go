@@ -138,6 +138,7 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Clock: r.clock,
 		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
+		Slog: r.slog,
 	}
 	if s.DeadLetter {
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }
@@ -198,20 +199,30 @@ func (e *Error) compareArguments(have, want message.Headers) bool {
 // *Error wrapping ErrInUse or ErrNotEmpty.
 func (r *Router) DeleteQueue(name string, origin uint64, c queue.Condition, by Owner) (int, confirm.Receipt, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	e, err := r.entry(name, origin)
+	if err == nil && by == Client && e.spec.Owner == File {
+		err = r.queueError(ErrReserved, name)
+	}
+	if err != nil {
+		r.mu.Unlock()
+		return 0, confirm.Receipt{}, err
+	}
+	n, receipt, err := r.deleteQueue(e, c)
+	r.mu.Unlock()
 	if err != nil {
 		return 0, confirm.Receipt{}, err
 	}
-	if by == Client && e.spec.Owner == File {
-		return 0, confirm.Receipt{}, r.queueError(ErrReserved, name)
+	discarded, err := e.queue.Discard()
+	if discarded.By != nil {
+		receipt = discarded // it comes later, and is safe later
 	}
-	return r.deleteQueue(e, c)
+	return n, receipt, err
 }
 
-// deleteQueue closes the queue, and writes the end of its messages, bindings and declaration as one record. mu is held.
+// deleteQueue closes the queue and writes the end of its bindings and declaration as one record. Its messages, which
+// may be millions, are ended by whoever calls it, with mu released: Local.Discard. mu is held.
 func (r *Router) deleteQueue(e *queueEntry, c queue.Condition) (int, confirm.Receipt, error) {
-	n, positions, err := e.queue.Close(c)
+	n, err := e.queue.Close(c)
 	switch err {
 	case nil:
 	case queue.ErrInUse:
@@ -226,9 +237,6 @@ func (r *Router) deleteQueue(e *queueEntry, c queue.Condition) (int, confirm.Rec
 		r.exclusive[e.spec.Exclusive] = slices.DeleteFunc(slices.Clone(owned), func(o *queueEntry) bool { return o == e })
 	}
 	var tx queue.Tx
-	if len(positions) > 0 {
-		tx.Acks = append(tx.Acks, queue.Refs{Queue: e.queue.ID(), Pos: positions})
-	}
 	if e.queue.ID() != 0 {
 		tx.Rows = tombstones(r.queueRows(&e.spec, e.queue.ID()))
 	}
@@ -243,8 +251,11 @@ func (r *Router) deleteQueue(e *queueEntry, c queue.Condition) (int, confirm.Rec
 // deleteIdle deletes an auto-delete queue whose last consumer has left, unless another has come meanwhile.
 func (r *Router) deleteIdle(e *queueEntry) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	_, _, err := r.deleteQueue(e, queue.Condition{IfUnused: true})
+	r.mu.Unlock()
+	if err == nil {
+		_, err = e.queue.Discard()
+	}
 	switch {
 	case err == nil || err == queue.ErrClosed:
 	case isError(err, ErrInUse):
@@ -256,8 +267,11 @@ func (r *Router) deleteIdle(e *queueEntry) {
 // deleteUnused deletes a queue that has not been used for as long as it may, unless somebody has come meanwhile.
 func (r *Router) deleteUnused(e *queueEntry) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	_, _, err := r.deleteQueue(e, queue.Condition{IfUnused: true, IfExpired: true})
+	r.mu.Unlock()
+	if err == nil {
+		_, err = e.queue.Discard()
+	}
 	switch {
 	case err == nil:
 		r.slog.Info("queue expired", "vhost", r.name, "queue", e.spec.Name)

@@ -146,13 +146,19 @@ func (r *Router) Exchange(name string) (ExchangeSpec, error) {
 // CloseOwner deletes what is exclusive to the session of that origin.
 func (r *Router) CloseOwner(origin uint64) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.exclusive[origin] {
+	owned := r.exclusive[origin]
+	delete(r.exclusive, origin)
+	for _, e := range owned {
 		if _, _, err := r.deleteQueue(e, queue.Condition{}); err != nil && err != queue.ErrClosed {
 			r.slog.Error("exclusive queue not deleted", "vhost", r.name, "queue", e.spec.Name, "err", err)
 		}
 	}
-	delete(r.exclusive, origin)
+	r.mu.Unlock()
+	for _, e := range owned {
+		if _, err := e.queue.Discard(); err != nil {
+			r.slog.Error("messages of an exclusive queue not ended", "vhost", r.name, "queue", e.spec.Name, "err", err)
+		}
+	}
 }
 
 // reserved reports whether a name belongs to the gateway.

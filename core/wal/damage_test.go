@@ -172,7 +172,7 @@ func TestReadFindsDamage(t *testing.T) {
 	wait(t, r)
 	flip(t, file(t, m, p.Segment), int64(p.Offset+p.Size-1))
 	_, err = l.Read(p)
-	if damage := (*CorruptionError)(nil); !errors.As(err, &damage) || damage.Offset != p.Offset {
+	if damage := (*CorruptionError)(nil); !errors.As(err, &damage) || damage.Offset != p.Offset || !errors.Is(err, queue.ErrUnreadable) {
 		t.Errorf("read: %v, want corruption at %d", err, p.Offset)
 	}
 	closeLog(t, l)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"time"
+
+	"tridge/core/queue"
 )
 
 // Sync says when a receipt is redeemed.
@@ -83,10 +85,17 @@ var (
 	// ErrTooLarge says that a record would be larger than Options.MaxRecord.
 	ErrTooLarge = errors.New("wal: record too large")
 	// ErrGone says that no message lives at a position: it was acknowledged by every queue, or never was there.
-	ErrGone = errors.New("wal: no such message")
+	ErrGone error = gone{}
 
 	errFormat = errors.New("malformed record")
 )
+
+// gone is ErrGone: to a queue that holds such a position its message cannot be read.
+type gone struct{}
+
+func (gone) Error() string { return "wal: no such message" }
+
+func (gone) Is(target error) bool { return target == queue.ErrUnreadable }
 
 // CorruptionError says that bytes which were once synced are damaged. Nothing is repaired or dropped on its account.
 type CorruptionError struct {
@@ -100,6 +109,9 @@ func (e *CorruptionError) Error() string {
 }
 
 func (e *CorruptionError) Unwrap() error { return e.Err }
+
+// Is makes a CorruptionError a queue.ErrUnreadable: reading again will not help.
+func (e *CorruptionError) Is(target error) bool { return target == queue.ErrUnreadable }
 
 // VersionError says that a segment was written by a newer gateway.
 type VersionError struct {

@@ -2,7 +2,7 @@
 package queuetest
 
 import (
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -65,6 +65,13 @@ func (l *Log) Needs(id uint32, p queue.Pos) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.refs[p.Seq][id]
+}
+
+// Damage makes the message at p unreadable.
+func (l *Log) Damage(p queue.Pos) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.messages, p.Seq)
 }
 
 // Living is the number of references that have not been acknowledged.
@@ -200,8 +207,11 @@ func (l *Log) Read(p queue.Pos) (*message.Message, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.messages[p.Seq]
-	if m == nil {
-		return nil, errors.New("queuetest: no message there")
+	switch {
+	case l.err != nil:
+		return nil, l.err
+	case m == nil:
+		return nil, fmt.Errorf("queuetest: no message there: %w", queue.ErrUnreadable)
 	}
 	return m, nil
 }
