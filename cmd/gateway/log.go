@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -14,12 +15,15 @@ import (
 	"tridge/internal/vfs"
 )
 
-// logCommand carries out "gateway log": it looks at the log of a gateway that does not run.
-func logCommand(args []string, stdout io.Writer) error {
+// logCommand carries out "gateway log": most of it looks at the log of a gateway that does not run.
+func logCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
 		return &usageError{"log: verify or dump is missing"}
 	}
 	name, args := args[0], args[1:]
+	if name == "backup" {
+		return backupCommand(ctx, args, stdout)
+	}
 	if name != "verify" && name != "dump" {
 		return &usageError{fmt.Sprintf("log: there is no %q", name)}
 	}

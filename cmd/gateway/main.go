@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return check(s, stdout)
 	case "log":
-		return logCommand(args, stdout)
+		return logCommand(ctx, args, stdout)
 	case "hash-password":
 		return hashPassword(stdin, stdout)
 	case "version", "--version", "-version":
@@ -97,6 +97,8 @@ Usage:
 	gateway check [flags]          read both files and print every error, as file:line:column: text
 	gateway log verify DIR         check every byte of the log of a stopped gateway; DIR is its data directory
 	gateway log dump DIR           print its records as lines of JSON; --bodies before DIR adds the messages' bodies
+	gateway log backup DIR         copy the data directory, of a running gateway too, to DIR, which must be empty or
+	                               missing; --data DIR says what to copy, as for serve
 	gateway hash-password          read a password from standard input, print what gateway.yaml takes
 	gateway version                print the version
 	gateway help                   print this

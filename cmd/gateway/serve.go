@@ -68,8 +68,10 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
+	unreachable := serveControl(ctx, f.gateway.Data, b, log)
 	// What a session has published is confirmed or refused by the time the log is closed: it is closed last.
 	err = serveBroker(running, b, f, s.routes != "", open, log)
+	unreachable()
 	return errors.Join(err, b.Close())
 }
 

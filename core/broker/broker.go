@@ -45,6 +45,7 @@ type VHost struct {
 // Broker is an open data directory.
 type Broker struct {
 	// immutable after Open
+	fs     vfs.FS
 	log    *wal.Log
 	lock   io.Closer
 	vhosts map[string]*VHost
@@ -67,22 +68,35 @@ func Open(c Config) (*Broker, error) {
 		c.VHosts = []string{DefaultVHost}
 	}
 	c.Log.Log = c.Slog
-	dir, err := c.FS.Dir(c.Dir)
+	held, err := lock(c.FS, c.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("broker: data directory %s: %w", c.Dir, err)
-	}
-	lock, err := dir.Lock("lock")
-	if errors.Is(err, vfs.ErrLocked) {
-		return nil, fmt.Errorf("%w: %s", ErrInUse, c.Dir)
-	} else if err != nil {
-		return nil, fmt.Errorf("broker: data directory %s: %w", c.Dir, err)
+		return nil, err
 	}
 	b, err := recovered(c)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, held.Close())
 	}
-	b.lock = lock
+	b.lock = held
 	return b, nil
+}
+
+// logDirectory is where in the data directory the log is.
+const logDirectory = "log"
+
+// lock holds the data directory, which is made when it is missing.
+func lock(fs vfs.FS, data string) (io.Closer, error) {
+	dir, err := fs.Dir(data)
+	if err != nil {
+		return nil, fmt.Errorf("broker: data directory %s: %w", data, err)
+	}
+	held, err := dir.Lock("lock")
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return nil, fmt.Errorf("%w: %s", ErrInUse, data)
+	case err != nil:
+		return nil, fmt.Errorf("broker: data directory %s: %w", data, err)
+	}
+	return held, nil
 }
 
 // recovered opens the log and builds everything from it.
@@ -91,7 +105,7 @@ func recovered(c Config) (*Broker, error) {
 		c.BodyMemory = DefaultBodyMemory()
 	}
 	r := &recovery{config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), clock: newClock(c.Slog), log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
-	log, err := wal.Open(c.FS, filepath.Join(c.Dir, "log"), c.Log, r)
+	log, err := wal.Open(c.FS, filepath.Join(c.Dir, logDirectory), c.Log, r)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +114,7 @@ func recovered(c Config) (*Broker, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
-	b := &Broker{log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}
+	b := &Broker{fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}
 	ticking, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	b.clock.Go(func() { r.clock.Run(ticking) })

@@ -22,6 +22,9 @@ func inspect(fs vfs.FS, dir string) (_ *inspector, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
 	}
+	if err := checkFinished(d); err != nil {
+		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
+	}
 	ids, err := segmentIDs(d)
 	if err != nil {
 		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)

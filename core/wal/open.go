@@ -14,11 +14,15 @@ import (
 const lockName = "lock"
 
 // Open opens the log in dir, which is made when missing, and tells to what it holds. Damage to what was synced is a
-// *CorruptionError, a log of a newer format a *VersionError; either leaves the directory as it was. A torn tail, left
-// by a crash, is cut off with a warning: nothing in it had been confirmed.
+// *CorruptionError, a log of a newer format a *VersionError, a backup that never came to its end ErrUnfinished; each
+// leaves the directory as it was. A torn tail, left by a crash, is cut off with a warning: nothing in it had been
+// confirmed.
 func Open(fs vfs.FS, dir string, o Options, to queue.Recovery) (*Log, error) {
 	d, err := fs.Dir(dir)
 	if err != nil {
+		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
+	}
+	if err := checkFinished(d); err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
 	lock, err := d.Lock(lockName)
