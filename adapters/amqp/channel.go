@@ -22,6 +22,7 @@ type channel struct {
 	publisher  *router.Publisher
 	incoming   incoming
 	lastQueue  string // declared last: what an empty queue name means
+	held       int    // of its publishes that wait for the gate
 	prefetch   int    // of consumers started from now on
 	confirming bool
 
@@ -61,6 +62,11 @@ func (ch *channel) handle(ctx context.Context, f wire.Frame) error {
 	}
 	if err := ch.incoming.expectsMethod(); err != nil {
 		return err
+	}
+	if ch.held > 0 && !overtakes(id) {
+		if err := ch.conn.passHeld(ch); err != nil {
+			return err
+		}
 	}
 	err = ch.method(ctx, id, arguments)
 	if e, ok := err.(*Error); ok {
@@ -205,6 +211,7 @@ func (ch *channel) release() error {
 		return nil
 	}
 	ch.released = true
+	ch.conn.assembling -= ch.incoming.assembling
 	ch.incoming = incoming{}
 	out := ch.conn.out
 	b := out.Begin()

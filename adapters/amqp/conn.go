@@ -22,8 +22,8 @@ type conn struct {
 	// immutable
 	server *Server
 	socket net.Conn
-	pulse  *pulse
 	out    *session.Outbox
+	inlet  session.Inlet
 
 	// set by the handshake, immutable afterwards
 	vhost        string
@@ -33,6 +33,9 @@ type conn struct {
 	channelMax   int
 	failureClose bool // the client understands connection.close 403
 	cancelNotify bool // the client understands basic.cancel from us
+	blockNotify  bool // the client understands connection.blocked
+
+	dead atomic.Bool // the heart has given up on the peer
 
 	// reader goroutine
 	frames   *wire.Reader
@@ -43,29 +46,29 @@ type conn struct {
 	tokens   []queue.Delivery // scratch
 	starved  []*consumer      // scratch
 
+	// reader goroutine: what waits for the gate
+	publishing bool // it has published, or tried to
+	held       session.Park[heldPublish]
+	assembling int // bytes of bodies announced while the gate is shut, of publishes not complete yet
+
 	// writer goroutine
 	delivered egress
 	taken     []queue.Delivery // scratch
+
+	// guarded by the outbox
+	blocked bool // the peer was told connection.blocked, and not unblocked since
+	leaving bool // our last frame is being written: no word about the gate any more
 }
 
 func newConn(s *Server, socket net.Conn) *conn {
-	p := &pulse{source: socket}
-	return &conn{
-		server: s, socket: socket, pulse: p, out: session.NewOutbox(socket), frames: wire.NewReader(p, greetingFrameMax),
+	c := &conn{
+		server: s, socket: socket, out: session.NewOutbox(socket),
 		channels: map[uint16]*channel{}, ingress: ingress{losses: &s.losses},
 		replied: egress{losses: &s.losses}, delivered: egress{losses: &s.losses},
 	}
-}
-
-// pulse reads through the heart, once there is one.
-type pulse struct {
-	source io.Reader
-	heart  atomic.Pointer[session.Heart] // nil until it has been negotiated
-	dead   atomic.Bool                   // the heart has given up on the peer
-}
-
-func (p *pulse) Read(b []byte) (int, error) {
-	return p.heart.Load().Read(p.source, b)
+	c.inlet.Init(socket, c.out, s.config.Gate, c.releaseHeld)
+	c.frames = wire.NewReader(&c.inlet, greetingFrameMax)
+	return c
 }
 
 func (c *conn) beat() {
@@ -75,7 +78,7 @@ func (c *conn) beat() {
 
 // silent ends a connection whose peer has not been heard of for two heartbeats (0-9-1 §4.2.7).
 func (c *conn) silent() {
-	c.pulse.dead.Store(true)
+	c.dead.Store(true)
 	_ = c.socket.Close()
 }
 
@@ -93,11 +96,7 @@ func (c *conn) run(ctx context.Context) error {
 			return c.readError(ctx, err)
 		}
 		if err := c.handle(ctx, f); err != nil {
-			var e *Error
-			if !errors.As(err, &e) || e.Scope == ConnectionScope {
-				return err
-			}
-			if err := c.fail(f.Channel, e); err != nil {
+			if err := c.handleError(ctx, f.Channel, err); err != nil {
 				return err
 			}
 		}
@@ -105,13 +104,32 @@ func (c *conn) run(ctx context.Context) error {
 	}
 }
 
+// handleError closes the channel of an error that is a channel's and returns any other, for the connection ends.
+func (c *conn) handleError(ctx context.Context, channel uint16, err error) error {
+	var e *Error
+	switch {
+	case errors.Is(err, session.ErrInterrupted):
+		return c.readError(ctx, err)
+	case !errors.As(err, &e) || e.Scope == ConnectionScope:
+		return err
+	}
+	// What the channel published before the mistake comes before its end.
+	if err := c.passHeld(c.channels[channel]); err != nil {
+		return c.readError(ctx, err)
+	}
+	return c.fail(channel, e)
+}
+
 // readError says what a failed read means.
 func (c *conn) readError(ctx context.Context, err error) error {
 	var size *wire.FrameSizeError
+	var known *Error
 	switch {
-	case ctx.Err() != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ctx.Err())):
+	case ctx.Err() != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, session.ErrInterrupted) || errors.Is(err, ctx.Err())):
 		return failure(wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'")
-	case c.pulse.dead.Load():
+	case errors.As(err, &known): // of a publish that was held
+		return err
+	case c.dead.Load():
 		return errSilent
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errTooSlow
@@ -176,6 +194,9 @@ func (c *conn) handleConnection(f wire.Frame) error {
 	case err != nil:
 		return failure(wire.FrameError, "method frame of %d octets", len(f.Payload))
 	case id == wire.IDConnectionClose:
+		if err := c.passHeld(nil); err != nil {
+			return err
+		}
 		return c.closedByPeer(arguments)
 	case id == wire.IDConnectionUpdateSecret:
 		return failure(wire.NotImplemented, "connection.update-secret").at(id)
@@ -212,7 +233,8 @@ func (c *conn) fail(number uint16, e *Error) error {
 // end lets go of everything the connection holds, says goodbye in the protocol's words and waits, briefly, for the
 // peer's answer. It returns what the log should say of the end: nil for an orderly one.
 func (c *conn) end(ctx context.Context, err error) error {
-	c.pulse.heart.Load().Stop()
+	c.inlet.Heart().Stop()
+	c.leave()
 	c.out.Finish(c.server.limits.Goodbye)
 	// No Fill runs any more: what is unsettled now stays so until it is settled here.
 	for _, ch := range c.channels {

@@ -29,8 +29,8 @@ var errTooSlow = errors.New("amqp: handshake not finished in time")
 
 // handshake brings the connection to connection.open-ok (0-9-1 §2.2.4).
 func (c *conn) handshake(ctx context.Context) error {
-	_ = c.socket.SetReadDeadline(time.Now().Add(c.server.limits.Handshake))
-	if ctx.Err() != nil { // it may have ended before the deadline above, which then undid the interruption
+	_ = c.inlet.Within(c.server.limits.Handshake) // the read says what is wrong
+	if ctx.Err() != nil {                         // it may have ended before the deadline above, which then undid the interruption
 		return c.readError(ctx, ctx.Err())
 	}
 	begin, err := c.frames.Peek(len(protocolHeader))
@@ -56,7 +56,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.open(ctx, credentials); err != nil {
 		return err
 	}
-	_ = c.socket.SetReadDeadline(time.Time{})
+	_ = c.inlet.Within(0)
 	if ctx.Err() != nil { // the interruption may have come before its deadline was taken back
 		return c.readError(ctx, ctx.Err())
 	}
@@ -74,7 +74,7 @@ func (s *Server) greeting() *wire.ConnectionStart {
 	yes := message.BoolValue(true)
 	var capabilities message.Headers
 	for _, name := range []string{
-		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify", "consumer_priorities",
+		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify", "connection.blocked", "consumer_priorities",
 		"authentication_failure_close", "per_consumer_qos",
 	} {
 		capabilities = message.AppendField(capabilities, name, yes)
@@ -100,6 +100,7 @@ func (c *conn) authenticate(ctx context.Context) (auth.Credentials, error) {
 		capabilities, _ := v.Table()
 		c.failureClose = announces(capabilities, "authentication_failure_close")
 		c.cancelNotify = announces(capabilities, "consumer_cancel_notify")
+		c.blockNotify = announces(capabilities, "connection.blocked")
 	}
 	if m.Mechanism != "PLAIN" {
 		return auth.Credentials{}, failure(wire.CommandInvalid, "unknown authentication mechanism '%s'", m.Mechanism).at(wire.IDConnectionStartOK)
@@ -181,7 +182,7 @@ func (c *conn) tune(ctx context.Context) error {
 	c.frames.SetFrameMax(c.frameMax)
 	interval := time.Duration(m.Heartbeat) * time.Second
 	// We beat twice per interval: some clients wait hardly longer than one.
-	c.pulse.heart.Store(session.NewHeart(c.out, interval/2, 2*interval, c.beat, c.silent))
+	c.inlet.Beat(session.NewHeart(c.out, interval/2, 2*interval, c.beat, c.silent))
 	return nil
 }
 

@@ -11,10 +11,11 @@ const (
 	LossHeaderName              // a header name of more than 255 bytes
 	LossProperty                // a property too long even for a header's place in the frame
 	LossDelivery                // a message whose headers do not fit the consumer's frame-max: dead-lettered
+	LossHeld                    // a publish that an alarm held back when its connection ended: never confirmed
 	lossKinds                   // how many there are
 )
 
-var lossNames = [lossKinds]string{"forged-stamp", "reply-to", "header-name", "property", "delivery"}
+var lossNames = [lossKinds]string{"forged-stamp", "reply-to", "header-name", "property", "delivery", "held"}
 
 // String is the name of the loss in metrics.
 func (l Loss) String() string { return lossNames[l] }

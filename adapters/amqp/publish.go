@@ -18,6 +18,8 @@ type incoming struct {
 	key       string
 	message   *message.Message
 	remaining uint64 // of the body
+
+	assembling int // its share of conn.assembling
 }
 
 type stage uint8
@@ -80,6 +82,9 @@ func (ch *channel) header(payload []byte) error {
 	if limit := ch.conn.server.limits.MessageSize; h.Size > uint64(limit) {
 		return failure(wire.PreconditionFailed, "message size %d is larger than configured max size %d", h.Size, limit).at(wire.IDBasicPublish)
 	}
+	if err := ch.admit(int(h.Size)); err != nil {
+		return err
+	}
 	m := &message.Message{Exchange: in.exchange, Key: in.key, Origin: ch.conn.origin, Time: time.Now().UnixMilli()}
 	room := len(payload) + headSlack
 	if h.Size <= inOneBlock {
@@ -123,13 +128,23 @@ func (ch *channel) body(payload []byte) error {
 	return ch.complete()
 }
 
-// complete publishes the assembled message. What the protocol wants said first (basic.return) is in the outbox before
-// the receipt is redeemed, because redeeming it may confirm at once.
+// complete publishes the assembled message, or parks it while the gate is shut.
 func (ch *channel) complete() error {
-	in := &ch.incoming
+	in, c := &ch.incoming, ch.conn
 	m := in.message
 	in.message, in.stage = nil, awaitMethod
+	c.assembling -= in.assembling
+	in.assembling = 0
+	if c.inlet.Shut() != 0 || c.held.Len() > 0 {
+		ch.hold(m)
+		return nil
+	}
+	return ch.route(m, in.mandatory)
+}
 
+// route publishes a message. What the protocol wants said first (basic.return) is in the outbox before
+// the receipt is redeemed, because redeeming it may confirm at once.
+func (ch *channel) route(m *message.Message, mandatory bool) error {
 	var ticket confirm.Ticket
 	if ch.confirming {
 		b := ch.conn.out.Begin()
@@ -147,7 +162,7 @@ func (ch *channel) complete() error {
 		ticket.Done(errRefused)
 		return nil
 	case router.Unroutable:
-		if in.mandatory {
+		if mandatory {
 			ch.returnMessage(m)
 		}
 	}

@@ -22,6 +22,8 @@ type Config struct {
 	// Replies returns the reply addresses of a virtual host. It may be nil, and may return nil: then addresses of
 	// other protocols do not reach AMQP clients.
 	Replies func(vhost string) Replies
+	// Gate holds publishes back while it is shut; nil never does.
+	Gate    *session.Gate
 	Limits  Limits
 	Log     *slog.Logger
 	Version string // of the gateway, for server-properties
@@ -83,7 +85,7 @@ func (s *Server) ServeConn(ctx context.Context, socket net.Conn) error {
 	c := newConn(s, socket)
 	// The end of ctx interrupts a read: the reader is the one who says goodbye.
 	stop := context.AfterFunc(ctx, func() {
-		_ = socket.SetReadDeadline(time.Unix(1, 0))
+		c.inlet.Interrupt()
 		c.out.Hurry(c.server.limits.Goodbye) // it may be waiting for a peer that does not read
 	})
 	defer stop()

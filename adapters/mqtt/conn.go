@@ -23,6 +23,7 @@ type conn struct {
 	server *Server
 	net    net.Conn
 	out    *session.Outbox
+	inlet  session.Inlet
 	ctx    context.Context
 	cancel context.CancelCauseFunc // why the connection ends from our side
 	holder holder
@@ -40,7 +41,7 @@ type conn struct {
 	ingress   ingress
 	publisher *router.Publisher
 	aliases   []string // topic by alias, less one
-	heart     *session.Heart
+	held      session.Park[publishPacket] // PUBLISH packets that wait for the gate
 	row       [1]queue.Row
 	acked     []queue.Delivery // acknowledged and not settled yet
 	accepted  bool             // CONNACK said yes
@@ -88,12 +89,13 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	defer c.cancel(nil)
 	c.emit = c.settleAnswer
 	c.holder = holder{evict: c.evict, released: make(chan struct{})}
-	c.packets = newPacketReader(nc, s.limits.PacketSize)
+	c.inlet.Init(nc, c.out, s.config.Gate, c.releaseHeld)
+	c.packets = newPacketReader(&c.inlet, s.limits.PacketSize)
 	c.source.Init(c.out, c)
 	// A reader that waits for the peer is woken by a deadline in the past; one that waits for its writer, because the
 	// peer does not read, soon.
 	unblock := context.AfterFunc(c.ctx, func() {
-		_ = nc.SetReadDeadline(time.Unix(1, 0))
+		c.inlet.Interrupt()
 		_ = nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
 	})
 	defer unblock()
@@ -137,7 +139,13 @@ func (c *conn) read() error {
 var errDisconnect = errors.New("mqtt: disconnected")
 
 func (c *conn) dispatch(header byte, body []byte, present propertySet, private bool) error {
-	switch packetType(header >> 4) {
+	kind := packetType(header >> 4)
+	if c.held.Len() > 0 && !overtakes(kind) {
+		if err := c.passHeld(); err != nil {
+			return err
+		}
+	}
+	switch kind {
 	case typePublish:
 		p, err := c.decoder.decodePublish(header, body, present)
 		if err != nil {
@@ -150,7 +158,7 @@ func (c *conn) dispatch(header byte, body []byte, present propertySet, private b
 		if err != nil {
 			return err
 		}
-		return c.acknowledge(packetType(header>>4), a)
+		return c.acknowledge(kind, a)
 	case typeSubscribe:
 		p, err := c.decoder.decodeSubscribe(header, body)
 		if err != nil {
@@ -236,7 +244,12 @@ func (c *conn) send(t packetType, id uint16, reason Reason) {
 
 // finish says goodbye, lets go of the session and tells why the connection ended; nil is an orderly end.
 func (c *conn) finish(err error) error {
-	c.heart.Stop()
+	c.inlet.Heart().Stop()
+	c.inlet.Unwatch()
+	c.inlet.Interrupt() // its deadlines are in nobody's way from here on
+	for range c.held.Drop() {
+		c.server.losses.add(LossHeld)
+	}
 	if c.ctx.Err() != nil && !errors.Is(err, errDisconnect) { // the reader was woken: the reason is elsewhere
 		err = context.Cause(c.ctx)
 		if errors.Is(err, context.Canceled) {

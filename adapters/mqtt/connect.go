@@ -17,7 +17,7 @@ import (
 // handshake reads CONNECT and answers it (3.1). Until it is there the peer has Limits.Handshake.
 func (c *conn) handshake() error {
 	limits := &c.server.limits
-	if err := c.net.SetReadDeadline(time.Now().Add(limits.Handshake)); err != nil {
+	if err := c.inlet.Within(limits.Handshake); err != nil {
 		return err
 	}
 	header, body, err := c.packets.first()
@@ -47,7 +47,7 @@ func (c *conn) handshake() error {
 	if c.connect, err = c.decoder.decodeConnect(header, body, will); err != nil {
 		return err
 	}
-	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.inlet.Within(0); err != nil {
 		return err
 	}
 	if c.ctx.Err() != nil { // it was woken by a deadline that has just been lifted
@@ -230,8 +230,7 @@ func (c *conn) beat() {
 		return
 	}
 	silent := func() { c.stop(&Error{Reason: ReasonKeepAliveTimeout, Text: "keep alive timeout"}) }
-	c.heart = session.NewHeart(c.out, 0, c.connect.keepAlive*3/2, nil, silent)
-	c.packets.source = c.heart.Reader(c.packets.source)
+	c.inlet.Beat(session.NewHeart(c.out, 0, c.connect.keepAlive*3/2, nil, silent))
 }
 
 // detach ends the connection's hold on its session: tokens go back, the session ends or waits for its client.

@@ -13,7 +13,8 @@ import (
 
 const topicExchange = router.TopicExchange
 
-// publish handles a PUBLISH of the client (3.3).
+// publish handles a PUBLISH of the client (3.3): what is wrong with it is said at once, the rest may have to wait for
+// the gate.
 func (c *conn) publish(p *publishPacket) error {
 	if err := c.resolveAlias(p); err != nil {
 		return err
@@ -24,14 +25,32 @@ func (c *conn) publish(p *publishPacket) error {
 	case strings.ContainsAny(p.responseTopic, "+#"): // [MQTT-3.3.2-14]
 		return protocolError("wildcard in the response topic")
 	case p.qos == qos2 && c.isReceived(p.id):
-		// Sent again: the first one counts, its PUBREC is on the way or was lost [MQTT-4.3.3-10].
-		c.promise(answer{kind: typePubrec, id: p.id}, confirm.Receipt{})
-		return nil
+		if c.held.Len() > 0 { // its PUBREC has its place among the answers
+			if err := c.passHeld(); err != nil {
+				return err
+			}
+		}
+		return c.again(p, false)
 	case p.qos > 0:
 		if err := c.count(); err != nil {
 			return err
 		}
 	}
+	if c.held.Len() > 0 || c.inlet.Shut() != 0 {
+		return c.hold(p)
+	}
+	return c.deliver(p)
+}
+
+// again answers a PUBLISH that was sent again: the first one counts, its PUBREC is on the way or was lost
+// [MQTT-4.3.3-10]. counted says that count has counted it.
+func (c *conn) again(p *publishPacket, counted bool) error {
+	c.promise(answer{kind: typePubrec, id: p.id, counted: counted}, confirm.Receipt{})
+	return nil
+}
+
+// deliver publishes what publish has found good.
+func (c *conn) deliver(p *publishPacket) error {
 	exchange, key, ok := c.address(p.topic)
 	if !ok {
 		return c.refuse(p)

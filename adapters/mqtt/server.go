@@ -24,6 +24,7 @@ type Config struct {
 	// Host returns what belongs to the virtual host of that name.
 	Host func(vhost string) (Host, bool)
 
+	Gate   *session.Gate // holds publishes back while it is shut; nil never does
 	VHost  string // the virtual host of this listener's clients; "" is "/"
 	State  State  // nil: sessions do not survive a restart
 	Limits Limits

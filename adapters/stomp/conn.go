@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"tridge/adapters/stomp/wire"
@@ -33,8 +33,7 @@ type conn struct {
 	server *Server
 	net    net.Conn
 	out    *session.Outbox
-
-	interrupted atomic.Bool // reading is over; the deadline that says so must not be lifted
+	inlet  session.Inlet
 
 	// set by the handshake, immutable afterwards
 	version   wire.Version
@@ -43,7 +42,6 @@ type conn struct {
 	origin    uint64
 	publisher *router.Publisher
 	replies   Replies // may be nil
-	heart     *session.Heart
 
 	// reader goroutine
 	reader        *wire.Reader
@@ -55,6 +53,7 @@ type conn struct {
 	temporary     map[string]string // queue by the name after /temp-queue/
 	settling      []queue.Delivery  // scratch
 	safe          confirm.Receipt   // safe when everything before is
+	held          session.Park[heldFrame]
 
 	// writer goroutine
 	egress egress
@@ -83,14 +82,10 @@ func newConn(s *Server, nc net.Conn) *conn {
 		temporary:     map[string]string{},
 		settled:       make(chan struct{}),
 	}
-	c.reader = wire.NewReader(c, s.limits.Frame)
+	c.inlet.Init(nc, c.out, s.gate, c.releaseHeld)
+	c.reader = wire.NewReader(&c.inlet, s.limits.Frame)
 	c.receipted = c.receipt
 	return c
-}
-
-// Read is how the frame reader reads: every read that brings bytes proves that the peer lives.
-func (c *conn) Read(dst []byte) (int, error) {
-	return c.heart.Read(c.net, dst)
 }
 
 // serve reads frames until the connection ends, and says why.
@@ -98,7 +93,7 @@ func (c *conn) serve(ctx context.Context) error {
 	if err := c.handshake(ctx); err != nil {
 		return c.reason(ctx, err)
 	}
-	for !c.interrupted.Load() {
+	for !c.inlet.Interrupted() {
 		f, err := c.reader.Next()
 		if err != nil {
 			return c.reason(ctx, err)
@@ -113,6 +108,11 @@ func (c *conn) serve(ctx context.Context) error {
 
 // handle acts on one frame.
 func (c *conn) handle(ctx context.Context, f *wire.Frame) error {
+	if c.held.Len() > 0 && !(overtakes(f.Command) && c.held.Room(0)) {
+		if err := c.passHeld(); err != nil {
+			return err
+		}
+	}
 	switch f.Command {
 	case wire.Send:
 		return c.send(f)
@@ -139,6 +139,9 @@ func inAnswer(f *wire.Frame, err error) error {
 	if errors.Is(err, errDisconnected) || errors.Is(err, errInterrupted) {
 		return err
 	}
+	if errors.Is(err, session.ErrInterrupted) {
+		return errInterrupted
+	}
 	e := refusal(err)
 	if id, ok := f.Get(headerReceipt); ok && e.Receipt == "" {
 		e.Receipt = string(append([]byte(nil), id...))
@@ -146,15 +149,29 @@ func inAnswer(f *wire.Frame, err error) error {
 	return e
 }
 
-// acknowledge has the RECEIPT that f asks for sent once receipt is safe and every RECEIPT before it is out. STOMP 1.2,
-// "RECEIPT".
+// acknowledge has the RECEIPT that f asks for sent once receipt is safe and every RECEIPT before it is out, those of
+// parked SEND frames included. STOMP 1.2, "RECEIPT".
 func (c *conn) acknowledge(f *wire.Frame, receipt confirm.Receipt) {
-	c.safe = c.safe.Join(receipt)
-	id, ok := f.Get(headerReceipt)
-	if !ok {
+	id, asked := receiptOf(f)
+	if c.held.Len() > 0 {
+		c.holdReceipt(id, asked, receipt)
 		return
 	}
-	id = string(append([]byte(nil), id...)) // f lives until the next frame only
+	c.promise(id, asked, receipt)
+}
+
+// receiptOf returns a copy of the receipt header, if f has one: f lives until the next frame only.
+func receiptOf(f *wire.Frame) (id string, asked bool) {
+	id, asked = f.Get(headerReceipt)
+	return strings.Clone(id), asked
+}
+
+// promise has the RECEIPT called id sent, if it was asked for, once receipt is safe.
+func (c *conn) promise(id string, asked bool, receipt confirm.Receipt) {
+	c.safe = c.safe.Join(receipt)
+	if !asked {
+		return
+	}
 	b := c.out.Begin()
 	seq := c.order.Issue(id)
 	c.out.End(b)
@@ -219,10 +236,7 @@ func (c *conn) fail(err error) {
 }
 
 // interrupt has the reader return.
-func (c *conn) interrupt() {
-	c.interrupted.Store(true)
-	_ = c.net.SetReadDeadline(time.Unix(1, 0)) // a closed connection has returned already
-}
+func (c *conn) interrupt() { c.inlet.Interrupt() }
 
 // reason says why the connection ends, given what the reader saw.
 func (c *conn) reason(ctx context.Context, seen error) error {
@@ -232,7 +246,7 @@ func (c *conn) reason(ctx context.Context, seen error) error {
 	switch {
 	case failed != nil:
 		return failed
-	case !errors.Is(seen, os.ErrDeadlineExceeded) && !errors.Is(seen, errInterrupted):
+	case !errors.Is(seen, os.ErrDeadlineExceeded) && !errors.Is(seen, errInterrupted) && !errors.Is(seen, session.ErrInterrupted):
 		return seen
 	case ctx.Err() != nil:
 		return &Error{Message: "Server is shutting down", Cause: context.Cause(ctx)}
@@ -252,7 +266,10 @@ func (c *conn) worthTelling(err error) error {
 
 // close says goodbye where the protocol has a word for the reason, gives everything back and closes the connection.
 func (c *conn) close(why error) {
-	c.heart.Stop()
+	c.inlet.Heart().Stop()
+	c.inlet.Unwatch()
+	c.inlet.Interrupt() // its deadlines are in nobody's way from here on
+	c.dropHeld()
 	last := c.lastFrame(why)
 	if last == nil && !errors.Is(why, errDisconnected) && !errors.Is(why, io.EOF) {
 		_ = c.net.Close() // the peer is gone: nothing waits for it to read

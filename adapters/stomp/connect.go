@@ -29,10 +29,10 @@ const (
 
 // handshake waits for CONNECT and answers it. STOMP 1.2, "CONNECT or STOMP Frame".
 func (c *conn) handshake(ctx context.Context) error {
-	if err := c.net.SetReadDeadline(time.Now().Add(c.server.limits.Handshake)); err != nil {
+	if err := c.inlet.Within(c.server.limits.Handshake); err != nil {
 		return err
 	}
-	if c.interrupted.Load() {
+	if c.inlet.Interrupted() {
 		return errInterrupted
 	}
 	f, err := c.reader.Next()
@@ -53,10 +53,10 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.login(ctx, f); err != nil {
 		return err
 	}
-	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.inlet.Within(0); err != nil {
 		return err
 	}
-	if c.interrupted.Load() { // while the deadline was being lifted
+	if c.inlet.Interrupted() { // while the deadline was being lifted
 		return errInterrupted
 	}
 	c.version = version
@@ -174,7 +174,7 @@ func (c *conn) connected(send, receive time.Duration) {
 	c.out.End(a.End(b))
 	if send > 0 || receive > 0 {
 		early := send - send/5 // so that a beat delayed on its way is not late
-		c.heart = session.NewHeart(c.out, early, patience*receive, c.beat, func() { c.fail(errSilent) })
+		c.inlet.Beat(session.NewHeart(c.out, early, patience*receive, c.beat, func() { c.fail(errSilent) }))
 	}
 }
 

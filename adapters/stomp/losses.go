@@ -16,13 +16,14 @@ const (
 	LossPropertyText             // a property that is not UTF-8: delivered with replacement characters
 	LossReplyTo                  // a reply address that no token can stand for
 	LossClusterID                // AMQP's reserved property
+	LossHeld                     // a SEND that an alarm held back when its connection ended: never confirmed
 	lossCount
 )
 
 // String is the name of the loss in metrics.
 func (l Loss) String() string {
 	return [lossCount]string{
-		"forged-stamp", "reserved-name", "header-octet", "property-text", "reply-to", "cluster-id",
+		"forged-stamp", "reserved-name", "header-octet", "property-text", "reply-to", "cluster-id", "held",
 	}[l]
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"tridge/adapters/stomp/wire"
 	"tridge/core/confirm"
+	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/router"
 )
@@ -31,6 +32,19 @@ func (c *conn) send(f *wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	if c.held.Len() > 0 || c.inlet.Shut() != 0 {
+		return c.hold(f, to, m)
+	}
+	receipt, err := c.deliver(to, m)
+	if err != nil {
+		return err
+	}
+	c.acknowledge(f, receipt)
+	return nil
+}
+
+// deliver publishes m, which goes to that destination. The receipt is safe when it is.
+func (c *conn) deliver(to destination, m *message.Message) (confirm.Receipt, error) {
 	result, receipt, err := c.publisher.Publish(m)
 	if err == nil && result == router.Unroutable {
 		switch to.kind {
@@ -45,13 +59,12 @@ func (c *conn) send(f *wire.Frame) error {
 		}
 	}
 	if err != nil {
-		return err
+		return confirm.Receipt{}, err
 	}
 	if result == router.Refused {
-		return failure("Queue full", "a queue for this message is at its limit")
+		return confirm.Receipt{}, failure("Queue full", "a queue for this message is at its limit")
 	}
-	c.acknowledge(f, receipt)
-	return nil
+	return receipt, nil
 }
 
 // sendTo returns where a SEND goes.

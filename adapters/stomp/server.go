@@ -21,8 +21,10 @@ type Config struct {
 	Replies func(vhost string) Replies
 	// Product is the server header of CONNECTED, name/version. Empty leaves the header out.
 	Product string
-	Limits  Limits
-	Log     *slog.Logger
+	// Gate holds SEND frames back while it is shut; nil never does.
+	Gate   *session.Gate
+	Limits Limits
+	Log    *slog.Logger
 }
 
 // Limits bound one connection. A zero field takes its default.
@@ -63,6 +65,7 @@ type Server struct {
 	login   func(ctx context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error)
 	replies func(vhost string) Replies
 	product string
+	gate    *session.Gate
 	limits  Limits
 	log     *slog.Logger
 	// newSession names a connection so that no other has the name, in octets that no version escapes.
@@ -76,7 +79,7 @@ var _ session.Handler = (*Server)(nil)
 // NewServer returns a server that serves nothing yet.
 func NewServer(c Config) *Server {
 	return &Server{
-		login: c.Login, replies: c.Replies, product: c.Product, limits: c.Limits.withDefaults(), log: c.Log,
+		login: c.Login, replies: c.Replies, product: c.Product, gate: c.Gate, limits: c.Limits.withDefaults(), log: c.Log,
 		newSession: randomSession,
 	}
 }

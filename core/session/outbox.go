@@ -115,6 +115,27 @@ func (o *Outbox) WaitRoom() {
 	o.mu.Unlock()
 }
 
+// waitUntil blocks the reader until done says so, or the peer cannot be written to any more. done is called with the
+// outbox held, now and after each nudge.
+func (o *Outbox) waitUntil(done func() (bool, error)) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.err == nil {
+		if ok, err := done(); ok {
+			return err
+		}
+		o.room.Wait()
+	}
+	return o.err
+}
+
+// nudge has waitUntil ask again.
+func (o *Outbox) nudge() {
+	o.mu.Lock()
+	o.room.Broadcast()
+	o.mu.Unlock()
+}
+
 // Finish stops the sources, gives the replies at most d to reach the peer and waits for the writer. When it returns
 // no Fill runs or will run. Replies appended later are written by Finish's next call.
 func (o *Outbox) Finish(d time.Duration) {

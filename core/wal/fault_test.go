@@ -1,12 +1,9 @@
 package wal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,113 +137,5 @@ func TestFailedSyncFailsEveryReceipt(t *testing.T) {
 	}
 	if n := syncs.Load(); n != 1 {
 		t.Errorf("%d syncs, want 1: a failed sync is not tried again", n)
-	}
-}
-
-// fullDisk has no space for the third segment until fails attempts at it have failed.
-type fullDisk struct {
-	mu       sync.Mutex
-	fails    int
-	attempts []string // segments behind the second that were begun to be made, in order
-}
-
-func (d *fullDisk) before(op vfs.Op) error {
-	if op.Kind != vfs.OpCreate && op.Kind != vfs.OpPreallocate || op.Name == segmentName(1) || op.Name == segmentName(2) {
-		return nil
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if op.Kind == vfs.OpCreate {
-		d.attempts = append(d.attempts, op.Name)
-	}
-	if op.Kind == vfs.OpPreallocate && op.Name == segmentName(3) && d.fails > 0 {
-		d.fails--
-		return syscall.ENOSPC
-	}
-	return nil
-}
-
-func (d *fullDisk) attempted() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.attempts)
-}
-
-// TestFullDiskLeavesNoGapInTheSegments gives the disk space again when the log has already failed for want of it: what
-// is prepared then must be the segment that could not be made, not the one after it.
-func TestFullDiskLeavesNoGapInTheSegments(t *testing.T) {
-	m, disk := vfs.NewMemory(), &fullDisk{fails: 2}
-	fatal, end := make(chan error, 1), make(chan struct{})
-	o := testOptions(t)
-	o.Fatal = func(err error) {
-		fatal <- err
-		<-end // nothing more happens, as when the process ends
-	}
-	l, _ := open(t, vfs.Inject(m, disk.before), o)
-	var safe atomic.Uint64
-	for number := uint64(1); ; number++ {
-		_, r, err := l.Append(body(strings.Repeat("x", 500)), []uint32{1})
-		if err != nil {
-			break
-		}
-		answered := make(chan struct{})
-		r.Redeem(confirm.Ticket{Seq: number, To: sinkFunc(func(_, last uint64, err error) {
-			if err == nil {
-				safe.Store(last)
-			}
-			close(answered)
-		})})
-		select {
-		case <-answered:
-			continue
-		case err := <-fatal:
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Errorf("Fatal was given %v, want ENOSPC", err)
-			}
-		}
-		break
-	}
-	eventually(t, "the preparer's next attempt", func() bool { return len(disk.attempted()) >= 3 })
-	for _, name := range disk.attempted() {
-		if name != segmentName(3) {
-			t.Errorf("%s is made before %s is there", name, segmentName(3))
-		}
-	}
-	back := m.Crash(1)
-	close(end)
-	_ = l.Close()
-
-	l, f := open(t, back, testOptions(t))
-	defer closeLog(t, l)
-	if n := uint64(len(f.order)); n < safe.Load() || n == 0 {
-		t.Errorf("%d messages are found, %d were confirmed", n, safe.Load())
-	}
-}
-
-func TestSpaceThatComesFreeInTimeIsUsed(t *testing.T) {
-	m, disk := vfs.NewMemory(), &fullDisk{fails: 1}
-	var text bytes.Buffer
-	o := testOptions(t) // whose Fatal fails the test
-	o.Log = slog.New(slog.NewTextHandler(&text, nil))
-	l, _ := open(t, vfs.Inject(m, disk.before), o)
-	const messages = 40
-	for range messages {
-		_, r, err := l.Append(body(strings.Repeat("x", 500)), []uint32{1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		wait(t, r)
-	}
-	closeLog(t, l)
-	if attempts := disk.attempted(); attempts[0] != segmentName(3) || attempts[1] != segmentName(3) || attempts[2] != segmentName(4) {
-		t.Errorf("made %v, want the third until it is there", attempts)
-	}
-	if n := strings.Count(text.String(), "level=WARN"); n != 1 || !strings.Contains(text.String(), segmentName(3)) {
-		t.Errorf("log %q, want one warning that names the segment", text.String())
-	}
-	l, f := open(t, m, testOptions(t))
-	defer closeLog(t, l)
-	if len(f.order) != messages {
-		t.Errorf("%d messages, want %d", len(f.order), messages)
 	}
 }

@@ -1,10 +1,9 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"time"
-
-	"tridge/internal/vfs"
 )
 
 // flushLoop writes what was appended and syncs it when somebody waits for that. There is no timer and no threshold on
@@ -159,9 +158,11 @@ func (l *Log) fail(err error) {
 // abandon tells everybody that the log has failed.
 func (l *Log) abandon() {
 	err := l.err
-	l.mu.Unlock()
-	l.options.Fatal(err)
-	l.mu.Lock()
+	if !errors.Is(err, ErrFull) { // Close ends a log that was waiting: nothing has failed
+		l.mu.Unlock()
+		l.options.Fatal(err)
+		l.mu.Lock()
+	}
 	l.ready = append(append(l.ready, l.waiters...), l.building.waiters...)
 	l.waiters, l.building.waiters = nil, nil
 	l.redeemReady(err)
@@ -202,70 +203,4 @@ func (l *Log) lazyTimer() {
 	defer l.mu.Unlock()
 	l.armed, l.lazyDue = false, true
 	l.work.Signal()
-}
-
-// preparedFile is an empty segment, or why there is none.
-type preparedFile struct {
-	file vfs.File
-	err  error
-}
-
-// prepareLoop keeps one empty segment ahead, so that creating it is not part of anybody's confirm. Nobody else creates
-// segments while it runs, and it goes on to the next id only when this one exists: an id that was left out would be
-// met by the next start as a segment that is missing.
-func (l *Log) prepareLoop(id uint32) {
-	for failed := false; ; {
-		f, err := createSegment(l.dir, id, l.options.SegmentSize)
-		if err != nil && !failed {
-			l.options.Log.Warn("cannot prepare the next segment; it will be tried again when it is needed",
-				"segment", segmentName(id), "err", err)
-		}
-		failed = err != nil
-		select {
-		case l.prepared <- preparedFile{f, err}:
-			if !failed {
-				id++
-			}
-		case <-l.flushed:
-			if err == nil {
-				_ = f.Close()
-				_ = l.dir.Remove(segmentName(id)) // recovery removes an empty segment just as well
-			}
-			return
-		}
-	}
-}
-
-// takeFile returns the file of a segment that is about to be written for the first time.
-func (l *Log) takeFile(s *segment) (vfs.File, error) {
-	p := <-l.prepared
-	if p.err != nil {
-		p = <-l.prepared // that was tried a while ago, this is tried now: there may be space again
-	}
-	if p.err == nil && s.capacity > l.options.SegmentSize {
-		if p.err = p.file.Preallocate(int64(s.capacity)); p.err != nil {
-			_ = p.file.Close() // it stays on the disk, empty
-		}
-	}
-	return p.file, p.err
-}
-
-// createSegment makes an empty segment whose name and length survive a crash.
-func createSegment(dir vfs.Dir, id uint32, size int) (vfs.File, error) {
-	f, err := dir.Create(segmentName(id))
-	if err != nil {
-		return nil, err
-	}
-	if err = f.Preallocate(int64(size)); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = dir.Sync()
-	}
-	if err != nil {
-		_ = f.Close()
-		_ = dir.Remove(segmentName(id))
-		return nil, err
-	}
-	return f, nil
 }

@@ -45,8 +45,8 @@ func placeSegment(t testing.TB, m *vfs.Memory, id uint32, contents []byte) {
 	}
 }
 
-// gapped is a log that was written to and then lost its spare; behind the place where that was, there are segments with
-// these contents. It returns the id of the spare and the number of messages in the log.
+// gapped is a log that was written to and then lost its reserve; behind the place where that was, there are segments with
+// these contents. It returns the first id of that and the number of messages in the log.
 func gapped(t testing.TB, clean bool, behind ...[]byte) (m *vfs.Memory, missing uint32, messages int) {
 	t.Helper()
 	const count = 30
@@ -62,15 +62,16 @@ func gapped(t testing.TB, clean bool, behind ...[]byte) (m *vfs.Memory, missing 
 	}
 	ids := segmentsOf(t, m)
 	missing = ids[len(ids)-1] + 1
-	if !clean { // the last one may be the spare
+	for !clean { // the last ones may be the reserve
 		f := file(t, m, missing-1)
 		head := make([]byte, segmentHeaderSize)
-		if n, _ := f.ReadAt(head, 0); n < len(head) || bytes.Equal(head, make([]byte, len(head))) {
-			missing--
-			d, _ := m.Dir("log")
-			if err := errors.Join(d.Remove(segmentName(missing)), d.Sync()); err != nil {
-				t.Fatal(err)
-			}
+		if n, _ := f.ReadAt(head, 0); n == len(head) && !bytes.Equal(head, make([]byte, len(head))) {
+			break
+		}
+		missing--
+		d, _ := m.Dir("log")
+		if err := errors.Join(d.Remove(segmentName(missing)), d.Sync()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for i, contents := range behind {

@@ -14,14 +14,15 @@ import (
 
 // Log is an open log. Its methods are safe for concurrent use.
 //
-// Three goroutines belong to it: the flush loop writes and syncs, the preparer keeps one empty segment ahead of it,
-// the compactor removes segments. Close waits for all of them.
+// Three goroutines belong to it: the flush loop writes and syncs, the preparer keeps empty segments ahead of it, the
+// compactor removes segments. Close waits for all of them.
 type Log struct {
 	// immutable after Open
 	options  Options
 	dir      vfs.Dir
 	lock     io.Closer
-	prepared chan preparedFile // from the preparer, which waits until its file is taken
+	wanted   chan want         // to the preparer
+	prepared chan preparedFile // its answers
 	poke     chan struct{}     // tells the compactor that there may be something to do
 	stop     chan struct{}     // closed by Close
 	running  sync.WaitGroup    // the preparer and the compactor
@@ -29,6 +30,7 @@ type Log struct {
 	timer    *time.Timer       // of the lazy sync
 
 	// flush goroutine
+	begun bool     // the first segment of this life of the log is begun; set before the goroutine starts
 	tail  *segment // the segment last written
 	runs  []run    // scratch of redeem
 	ready []confirm.Ticket
@@ -295,7 +297,8 @@ func (l *Log) segment(id uint32) *segment {
 func (l *Log) last() *segment { return l.segments[len(l.segments)-1] }
 
 // Close writes and syncs what was appended, seals the log and waits for its goroutines. Receipts redeemed before Close
-// are answered; whoever appends after it is refused with ErrClosed.
+// are answered; whoever appends after it is refused with ErrClosed. A log that waits for space does so no longer: what
+// it could not write is not confirmed, and the error is ErrFull.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -338,7 +341,7 @@ func (l *Log) sealTail() error {
 	if err := seal(s.file, s.id, s.written, &l.index, footerRecord{number: l.synced, synced: l.synced, lastSeq: l.lastSeq}); err != nil {
 		return err
 	}
-	return l.dir.Sync() // the preparer has removed its spare
+	return l.dir.Sync() // the preparer has removed its reserve
 }
 
 // seal cuts f at end, which is synced up to there, and writes the index, unless it is nil, and a footer.

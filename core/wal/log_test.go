@@ -57,7 +57,7 @@ func (f *found) Message(at queue.Pos, info queue.Info, queues []uint32) error {
 
 // testOptions are small enough for a test to see segments roll, die and be copied.
 func testOptions(t testing.TB) Options {
-	return Options{SegmentSize: minSegmentSize, Log: slog.New(slog.DiscardHandler), Fatal: func(err error) {
+	return Options{SegmentSize: minSegmentSize, spacePause: 5 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Fatal: func(err error) {
 		t.Errorf("the log failed: %v", err)
 	}}
 }

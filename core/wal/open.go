@@ -16,7 +16,8 @@ const lockName = "lock"
 // Open opens the log in dir, which is made when missing, and tells to what it holds. Damage to what was synced is a
 // *CorruptionError, a log of a newer format a *VersionError, a backup that never came to its end ErrUnfinished; each
 // leaves the directory as it was. A torn tail, left by a crash, is cut off with a warning: nothing in it had been
-// confirmed.
+// confirmed. A log that can only be read because the disk is full cannot be opened: the error is the system's
+// (vfs.NoSpace), and nothing is changed that the next attempt needs.
 func Open(fs vfs.FS, dir string, o Options, to queue.Recovery) (*Log, error) {
 	d, err := fs.Dir(dir)
 	if err != nil {
@@ -46,6 +47,7 @@ func newLog(o Options, d vfs.Dir) *Log {
 	l := &Log{
 		options:  o.withDefaults(),
 		dir:      d,
+		wanted:   make(chan want),
 		prepared: make(chan preparedFile),
 		poke:     make(chan struct{}, 1),
 		stop:     make(chan struct{}),
@@ -78,6 +80,7 @@ func (l *Log) start(to queue.Recovery) error {
 		l.running.Wait()
 		return err
 	}
+	l.begun = true
 	l.running.Go(l.compactLoop)
 	go l.flushLoop() // Close waits for flushed
 	return nil

@@ -50,6 +50,12 @@ type Options struct {
 	// promised, and only a restart finds out what the disk has. The default logs and exits the process. When it
 	// returns, every receipt not yet redeemed fails with the error, and so does every later call.
 	Fatal func(error)
+	// DiskFull is called, one call at a time, with true when there is no space for the log's next segments and with
+	// false when there is again. It must not call the log. Nothing is lost or confirmed meanwhile: what is appended
+	// waits, and receipts with it, once the segments in reserve are used up.
+	DiskFull func(full bool)
+
+	spacePause time.Duration // a shorter one for tests
 }
 
 func (o Options) withDefaults() Options {
@@ -65,6 +71,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Interval <= 0 {
 		o.Interval = defaultInterval
+	}
+	if o.spacePause <= 0 {
+		o.spacePause = spacePause
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -82,6 +91,8 @@ func (o Options) withDefaults() Options {
 var (
 	// ErrClosed is the result of using a log after Close.
 	ErrClosed = errors.New("wal: closed")
+	// ErrFull says that Close gave up waiting for space: what had not been confirmed is not in the log.
+	ErrFull = errors.New("wal: closed while the disk was full")
 	// ErrTooLarge says that a record would be larger than Options.MaxRecord.
 	ErrTooLarge = errors.New("wal: record too large")
 	// ErrGone says that no message lives at a position: it was acknowledged by every queue, or never was there.

@@ -160,7 +160,8 @@ func (r *recovery) claimed(offset int, number uint64) (bool, error) {
 	}
 }
 
-// remove deletes the leftovers. What they may hold is stale and must not be met again under the same name.
+// remove deletes the leftovers. What they may hold is stale and must not be met again under the same name. Only a
+// reserve that is wholly empty stays, for the preparer: on a full disk somebody else could take its space.
 func (r *recovery) remove(found leftovers) error {
 	if found.torn {
 		r.log.options.Log.Warn("cut off a segment whose first write a crash interrupted; nothing in it was confirmed",
@@ -170,7 +171,10 @@ func (r *recovery) remove(found leftovers) error {
 		r.log.options.Log.Warn("a segment is missing, and those behind it are empty: they are removed",
 			"segment", segmentName(found.missing))
 	}
-	for _, s := range found.segments {
+	for i, s := range found.segments {
+		if !found.torn && found.missing == 0 && i >= len(found.segments)-reserved {
+			break
+		}
 		// Newest first and one at a time, so that a crash in between leaves no gap in the numbers.
 		if err := r.log.dir.Remove(segmentName(s.id)); err != nil {
 			return err

@@ -19,6 +19,7 @@ const (
 	OpPreallocate Kind = "preallocate"
 	OpTruncate    Kind = "truncate"
 	OpSync        Kind = "sync"
+	OpFree        Kind = "free space"
 )
 
 // Op is one operation about to happen.
@@ -31,7 +32,7 @@ type Op struct {
 // Changes reports whether the operation can change what is on the disk.
 func (o Op) Changes() bool {
 	switch o.Kind {
-	case OpOpen, OpList, OpLock, OpRead, OpDir:
+	case OpOpen, OpList, OpLock, OpRead, OpDir, OpFree:
 		return false
 	}
 	return true
@@ -128,6 +129,13 @@ func (d injectedDir) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	return d.inner.Lock(name)
+}
+
+func (d injectedDir) Free() (uint64, error) {
+	if err := d.before(Op{Kind: OpFree, Name: d.path}); err != nil {
+		return 0, err
+	}
+	return d.inner.Free()
 }
 
 type injectedFile struct {

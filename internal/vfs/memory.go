@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -20,12 +21,20 @@ type Memory struct {
 	mu      sync.Mutex
 	dirs    map[string]*memoryDir
 	crashed bool
+	free    uint64 // what Free answers
 }
 
 var _ FS = (*Memory)(nil)
 
 // NewMemory returns an empty file system.
-func NewMemory() *Memory { return &Memory{dirs: map[string]*memoryDir{}} }
+func NewMemory() *Memory { return &Memory{dirs: map[string]*memoryDir{}, free: math.MaxUint64} }
+
+// SetFree says what Free answers from now on; so far it is without end. Nothing fails on its account.
+func (m *Memory) SetFree(bytes uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free = bytes
+}
 
 // PowerOff stops the machine: every operation from now on fails with ErrCrashed.
 func (m *Memory) PowerOff() {
@@ -170,6 +179,15 @@ func (d *memoryDir) Lock(name string) (io.Closer, error) {
 	}
 	d.locks[name] = true
 	return memoryLock{d, name}, nil
+}
+
+func (d *memoryDir) Free() (uint64, error) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if d.m.crashed {
+		return 0, ErrCrashed
+	}
+	return d.m.free, nil
 }
 
 // afterCrash applies an arbitrary subset of what was not synced: names can reach the disk in any order.

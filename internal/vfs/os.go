@@ -93,6 +93,8 @@ func (d osDir) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
+func (d osDir) Free() (uint64, error) { return freeSpace(string(d)) }
+
 type osFile struct{ *os.File }
 
 func (f osFile) Size() (int64, error) {

@@ -3,6 +3,7 @@ package vfs
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
 var (
@@ -11,6 +12,12 @@ var (
 	// ErrCrashed is the result of every operation on a file system whose power is gone.
 	ErrCrashed = errors.New("vfs: the machine has lost power")
 )
+
+// NoSpace reports whether err says that the disk, or this process's share of it, is full: that may pass, while any other
+// failed operation proves nothing good.
+func NoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || systemNoSpace(err)
+}
 
 // FS is a file system.
 type FS interface {
@@ -34,6 +41,8 @@ type Dir interface {
 	// Lock holds the directory against other processes, by a file of the given name, until it is closed.
 	// It fails with ErrLocked at once and never waits.
 	Lock(name string) (io.Closer, error)
+	// Free is how many bytes of the file system the directory is on this process may still fill.
+	Free() (uint64, error)
 }
 
 // File is an open file. ReadAt may be called from many goroutines at once, also while somebody writes elsewhere.
@@ -43,7 +52,8 @@ type File interface {
 	io.Closer
 	Size() (int64, error)
 	// Preallocate makes the file size bytes long, at least, and reserves the space, so that writes within it neither
-	// change the length nor fail for want of space. New bytes read as zero.
+	// change the length nor fail for want of space. New bytes read as zero. Where a file system cannot reserve space, the
+	// file only gets its length, and a write may find the disk full after all.
 	Preallocate(size int64) error
 	Truncate(size int64) error
 	// Sync makes the contents and the length safe from a crash, not the name: that is Dir.Sync. After it has failed

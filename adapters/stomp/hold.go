@@ -1,0 +1,98 @@
+package stomp
+
+import (
+	"tridge/adapters/stomp/wire"
+	"tridge/core/confirm"
+	"tridge/core/message"
+)
+
+// heldFrame is a SEND that came while the gate was shut, or the RECEIPT of a frame that was acted on meanwhile: a
+// RECEIPT says that everything before it has been taken, too.
+type heldFrame struct {
+	message *message.Message // nil: only the RECEIPT
+	to      destination
+	id      string // of the RECEIPT
+	asked   bool   // for a RECEIPT
+	receipt confirm.Receipt
+}
+
+// overtakes reports whether a frame may be acted on while SEND frames are parked: what settles messages, for consumers
+// are what ends an alarm. Everything else a client may have meant to come after them.
+func overtakes(command string) bool {
+	return command == wire.Send || command == wire.Ack || command == wire.Nack
+}
+
+// hold parks a SEND behind those before it. When there is no room for it, the reader waits until the gate is open; it
+// reads nothing meanwhile.
+func (c *conn) hold(f *wire.Frame, to destination, m *message.Message) error {
+	if c.held.Room(m.Size()) {
+		id, asked := receiptOf(f)
+		c.held.Add(heldFrame{message: m, to: to, id: id, asked: asked}, m.Size()+len(id))
+		return nil
+	}
+	if err := c.passHeld(); err != nil {
+		return err
+	}
+	receipt, err := c.deliver(to, m)
+	if err != nil {
+		return err
+	}
+	c.acknowledge(f, receipt)
+	return nil
+}
+
+// holdReceipt parks the RECEIPT of a frame that has overtaken what is parked.
+func (c *conn) holdReceipt(id string, asked bool, receipt confirm.Receipt) {
+	c.safe = c.safe.Join(receipt)
+	if asked {
+		c.held.Add(heldFrame{id: id, asked: true, receipt: receipt}, len(id))
+	}
+}
+
+// passHeld waits until nothing is parked.
+func (c *conn) passHeld() error {
+	for c.held.Len() > 0 {
+		if err := c.inlet.WaitOpen(); err != nil {
+			return err
+		}
+		if err := c.releaseHeld(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// releaseHeld publishes what is parked, in order. It runs on the reader's goroutine, also in the middle of reading a
+// frame.
+func (c *conn) releaseHeld() error {
+	for {
+		h, ok := c.held.Next()
+		if !ok {
+			return nil
+		}
+		if h.message != nil {
+			var err error
+			if h.receipt, err = c.deliver(h.to, h.message); err != nil {
+				e := refusal(err)
+				if e.Receipt == "" {
+					e.Receipt = h.id
+				}
+				return e
+			}
+		}
+		c.promise(h.id, h.asked, h.receipt)
+	}
+}
+
+// dropHeld forgets what is parked: the connection has ended, and nothing of it was confirmed.
+func (c *conn) dropHeld() {
+	for {
+		h, ok := c.held.Next()
+		if !ok {
+			return
+		}
+		if h.message != nil {
+			c.server.losses.add(LossHeld)
+		}
+	}
+}
