@@ -33,7 +33,15 @@ type Config struct {
 	// BodyMemory is how many bytes of waiting messages all queues together keep in memory; what is in the log beyond
 	// them is read back when it is taken. 0 means DefaultBodyMemory; below 0 nothing that is in the log is kept.
 	BodyMemory int64
+
+	// PositionMemory is how many bytes the positions of waiting messages take in memory before they leave it for a
+	// scratch file in Dir, but for a few octets a message while that is slow or full. 0 means DefaultPositionMemory;
+	// below 0 nothing stays that can leave.
+	PositionMemory int64
 }
+
+// DefaultPositionMemory is Config.PositionMemory when it is 0: the positions of some 260,000 messages.
+const DefaultPositionMemory = 16 << 20
 
 // VHost is one virtual host and what belongs to it.
 type VHost struct {
@@ -50,6 +58,7 @@ type Broker struct {
 	lock   io.Closer
 	vhosts map[string]*VHost
 	bodies *queue.Budget
+	pages  *positions
 	stop   context.CancelFunc // ends the clock
 	clock  sync.WaitGroup     // the clock's goroutine
 	state  *State
@@ -72,9 +81,13 @@ func Open(c Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := recovered(c)
+	pages, err := openPositions(c)
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
+	}
+	b, err := recovered(c, pages)
+	if err != nil {
+		return nil, errors.Join(err, pages.close(), held.Close())
 	}
 	b.lock = held
 	return b, nil
@@ -100,11 +113,14 @@ func lock(fs vfs.FS, data string) (io.Closer, error) {
 }
 
 // recovered opens the log and builds everything from it.
-func recovered(c Config) (*Broker, error) {
+func recovered(c Config, pages *positions) (*Broker, error) {
 	if c.BodyMemory == 0 {
 		c.BodyMemory = DefaultBodyMemory()
 	}
-	r := &recovery{config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), clock: newClock(c.Slog), log: &openingLog{}, tables: map[queue.Table]map[string][]byte{}}
+	r := &recovery{
+		config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), pager: pages.pager, clock: newClock(c.Slog),
+		log: &openingLog{}, tables: map[queue.Table]map[string][]byte{},
+	}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, logDirectory), c.Log, r)
 	if err != nil {
 		return nil, err
@@ -114,7 +130,9 @@ func recovered(c Config) (*Broker, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
-	b := &Broker{fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, state: &State{log: log, found: r.tables}, slog: c.Slog}
+	b := &Broker{
+		fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, pages: pages, state: &State{log: log, found: r.tables}, slog: c.Slog,
+	}
 	ticking, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	b.clock.Go(func() { r.clock.Run(ticking) })
@@ -136,6 +154,9 @@ func (b *Broker) State() *State { return b.state }
 // BodyStats returns how much memory waiting messages hold.
 func (b *Broker) BodyStats() queue.BudgetStats { return b.bodies.Stats() }
 
+// PositionStats returns how much memory the positions of waiting messages hold.
+func (b *Broker) PositionStats() queue.PagerStats { return b.pages.pager.Stats() }
+
 // LogStats returns the figures of the log.
 func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }
 
@@ -143,7 +164,7 @@ func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }
 func (b *Broker) Close() error {
 	b.stop()
 	b.clock.Wait() // it writes to the log
-	return errors.Join(b.log.Close(), b.lock.Close())
+	return errors.Join(b.log.Close(), b.pages.close(), b.lock.Close())
 }
 
 func newClock(log *slog.Logger) *queue.Clock {

@@ -21,6 +21,7 @@ type recovery struct {
 	config Config
 	log    *openingLog
 	bodies *queue.Budget
+	pager  *queue.Pager
 	clock  *queue.Clock
 
 	topology []queue.Row
@@ -33,7 +34,7 @@ type recovery struct {
 	vhosts   map[string]*VHost
 	queues   map[uint32]*queue.Local
 	messages int
-	orphans  map[uint32][]queue.Pos // references of queues that are no more
+	orphans  map[uint32]*queue.Local // what waits for queues that are no more, as if they were: it may be millions
 }
 
 type retainedRow struct {
@@ -74,10 +75,15 @@ func (r *recovery) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 			q.Restore(at, i)
 			continue
 		}
-		if r.orphans == nil {
-			r.orphans = map[uint32][]queue.Pos{}
+		orphans := r.orphans[id]
+		if orphans == nil {
+			if r.orphans == nil {
+				r.orphans = map[uint32]*queue.Local{}
+			}
+			orphans = queue.New("", id, r.log, queue.Options{Pager: r.pager, Slog: r.config.Slog})
+			r.orphans[id] = orphans
 		}
-		r.orphans[id] = append(r.orphans[id], at)
+		orphans.Restore(at, i)
 	}
 	return nil
 }
@@ -112,7 +118,7 @@ func (r *recovery) build() error {
 		}
 		v := &VHost{Retained: retained.New(name, r.log), Replies: book}
 		v.Router = router.New(router.Config{
-			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Clock: r.clock, Slog: r.config.Slog,
+			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Pager: r.pager, Clock: r.clock, Slog: r.config.Slog,
 		})
 		queues, err := v.Router.Restore(rows[name])
 		if err != nil {
@@ -137,17 +143,20 @@ func (r *recovery) build() error {
 // forget writes what a first start makes and ends references of queues that are no more: a crash came between the
 // message's record and that of its queue's deletion.
 func (r *recovery) forget() error {
-	tx := queue.Tx{}
 	if r.counters[keyReplySecret] == nil {
 		// build made one; all virtual hosts have it.
-		tx.Rows = append(tx.Rows, queue.Row{Table: queue.TableCounters, Key: keyReplySecret, Value: r.secret})
+		tx := queue.Tx{Rows: []queue.Row{{Table: queue.TableCounters, Key: keyReplySecret, Value: r.secret}}}
+		if _, _, err := r.log.AppendTx(&tx, nil); err != nil {
+			return err
+		}
 	}
-	for id, positions := range r.orphans {
-		tx.Acks = append(tx.Acks, queue.Refs{Queue: id, Pos: positions})
+	for _, q := range r.orphans {
+		if _, err := q.Close(queue.Condition{}); err != nil {
+			return err
+		}
+		if _, err := q.Discard(); err != nil {
+			return err
+		}
 	}
-	if len(tx.Rows)+len(tx.Acks) == 0 {
-		return nil
-	}
-	_, _, err := r.log.AppendTx(&tx, nil)
-	return err
+	return nil
 }

@@ -39,6 +39,12 @@ func (b *Budget) Stats() BudgetStats {
 // full reports whether n more bytes exceed the budget.
 func (b *Budget) full(n int64) bool { return b != nil && b.used.Load()+n > b.limit }
 
+func (b *Budget) countReleased() {
+	if b != nil {
+		b.released.Add(1)
+	}
+}
+
 // ahead is how many bytes a queue may keep beyond the budget while a consumer asks for messages: what it is about to
 // take is not worth a read.
 const ahead = 64 << 10

@@ -12,7 +12,7 @@ import (
 func TestDurableMessagesLeaveMemoryWhenTheBudgetIsUsedUp(t *testing.T) {
 	log := queuetest.NewLog()
 	budget := queue.NewBudget(1000)
-	q := queue.New("q", 1, log, queue.Options{Bodies: budget})
+	q := newQueue(t, "q", 1, log, queue.Options{Bodies: budget, Pager: roomy()})
 	var want []string
 	for i := range 100 {
 		want = append(want, fmt.Sprint(i))
@@ -39,7 +39,7 @@ func TestDurableMessagesLeaveMemoryWhenTheBudgetIsUsedUp(t *testing.T) {
 
 func TestTransientMessagesStayInMemory(t *testing.T) {
 	budget := queue.NewBudget(0)
-	q := queue.New("q", 1, queuetest.NewLog(), queue.Options{Bodies: budget})
+	q := newQueue(t, "q", 1, queuetest.NewLog(), queue.Options{Bodies: budget})
 	if err := q.Put(&message.Message{Body: []byte("a")}, queue.Pos{}); err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +53,11 @@ func TestTransientMessagesStayInMemory(t *testing.T) {
 func TestOneDeepQueueDoesNotHaveOthersReadTheDisk(t *testing.T) {
 	log := queuetest.NewLog()
 	budget := queue.NewBudget(10_000)
-	deep := queue.New("deep", 1, log, queue.Options{Bodies: budget})
+	deep := newQueue(t, "deep", 1, log, queue.Options{Bodies: budget, Pager: roomy()})
 	for range 100 {
 		put(t, deep, log, "waiting")
 	}
-	busy := queue.New("busy", 2, log, queue.Options{Bodies: budget})
+	busy := newQueue(t, "busy", 2, log, queue.Options{Bodies: budget, Pager: roomy()})
 	s, _ := subscribe(t, busy, queue.SubscribeOptions{})
 	take(t, s, 1)
 	before := budget.Stats().Released

@@ -94,7 +94,14 @@ func (q *Local) headDeadline() (at int64) {
 		if l.first == nil {
 			continue
 		}
-		switch e := l.front().entry(); {
+		p := l.front()
+		if p.cold() {
+			if d := p.c.deadline(); l.mortal > 0 && d != 0 && (at == 0 || d < at) {
+				at = d
+			}
+			continue
+		}
+		switch e := p.entry(); {
 		case e.flags&undated != 0:
 			return 1
 		case e.expires != 0 && !q.hasChance(e) && (at == 0 || e.expires < at):
@@ -104,13 +111,20 @@ func (q *Local) headDeadline() (at int64) {
 	return at
 }
 
-// dueHead returns a first message of a priority that has expired, or that has to be read to know.
+// dueHead returns a first message of a priority that has expired, or that has to be read to know, or the chunk it is in.
 func (q *Local) dueHead(clock int64) (place, bool) {
 	for _, l := range q.ready.lists {
 		if l.first == nil {
 			continue
 		}
-		if p := l.front(); p.entry().flags&undated != 0 || q.expired(p.entry(), clock) {
+		p := l.front()
+		if p.cold() {
+			if d := p.c.deadline(); l.mortal > 0 && d != 0 && d <= clock {
+				return p, true
+			}
+			continue
+		}
+		if p.entry().flags&undated != 0 || q.expired(p.entry(), clock) {
 			return p, true
 		}
 	}
@@ -156,6 +170,12 @@ func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 		if !ok || q.closed {
 			break
 		}
+		if p.cold() {
+			if err := q.thaw(p); err != nil {
+				return expired, err
+			}
+			continue
+		}
 		e := p.entry()
 		if e.flags&undated != 0 {
 			if err := q.dateHead(e.pos, e.order, p.l.priority); err != nil {
@@ -174,9 +194,11 @@ func (q *Local) dateHead(at Pos, order uint64, priority uint8) error {
 	q.mu.Unlock()
 	m, err := q.log.Read(at)
 	q.mu.Lock()
-	p, ok := q.ready.after(priority, order-1, nil)
+	p, present, lost := q.find(priority, order)
 	switch {
-	case !ok || p.entry().order != order: // taken meanwhile
+	case lost != nil:
+		return lost
+	case !present: // taken meanwhile
 		return nil
 	case errors.Is(err, ErrUnreadable):
 		q.lose(p, err)

@@ -79,7 +79,7 @@ func putFor(t *testing.T, q *queue.Local, log *queuetest.Log, body string, own t
 func TestHeadsExpireWithoutAConsumer(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log, dead := queuetest.NewLog(), &graveyard{}
-		q := queue.New("q", 1, log, queue.Options{Clock: clock, HasTTL: true, TTL: 10_000, DeadLetter: dead.bury})
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock, HasTTL: true, TTL: 10_000, DeadLetter: dead.bury})
 		putFor(t, q, log, "long", time.Hour)
 		putFor(t, q, log, "short", 3*time.Second)
 		after(9999 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestHeadsExpireWithoutAConsumer(t *testing.T) {
 func TestNextHeadExpiresWhenTheFirstIsTaken(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
-		q := queue.New("q", 1, log, queue.Options{Clock: clock})
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock})
 		putFor(t, q, log, "for ever", 0)
 		putFor(t, q, log, "mortal", time.Second)
 		after(time.Minute)
@@ -127,7 +127,7 @@ func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
 		o := queue.Options{HasTTL: true, TTL: 10_000}
-		q := queue.New("q", 1, log, o)
+		q := newQueue(t, "q", 1, log, o)
 		putFor(t, q, log, "a", 0)
 		after(4 * time.Second)
 		putFor(t, q, log, "b", 0)
@@ -136,7 +136,7 @@ func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
 		after(3 * time.Second)
 
 		o.Clock = clock
-		restarted := queue.New("q", 1, log, o)
+		restarted := newQueue(t, "q", 1, log, o)
 		if err := log.Replay(restoring{restarted}); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
 		expect(t, take(t, s, 3), "d")
 		after(0) // it may be the clock that has taken "c" out: let it tell the log
 
-		lazy := queue.New("q", 1, log, queue.Options{HasTTL: true, TTL: 1})
+		lazy := newQueue(t, "q", 1, log, queue.Options{HasTTL: true, TTL: 1})
 		if err := log.Replay(restoring{lazy}); err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestOneClockServesManyQueues(t *testing.T) {
 		log := queuetest.NewLog()
 		var queues []*queue.Local
 		for i := range 1000 {
-			q := queue.New(fmt.Sprint(i), uint32(i+1), log, queue.Options{Clock: clock})
+			q := newQueue(t, fmt.Sprint(i), uint32(i+1), log, queue.Options{Clock: clock})
 			putFor(t, q, log, "m", time.Duration(1+i*7919%1000)*time.Millisecond)
 			queues = append(queues, q)
 		}
@@ -196,7 +196,7 @@ func TestExpiredMessageThatCannotLeaveIsTriedAgain(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
 		var tries atomic.Int32
-		q := queue.New("q", 1, log, queue.Options{Clock: clock, DeadLetter: func([]queue.Delivery, queue.Reason) error {
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock, DeadLetter: func([]queue.Delivery, queue.Reason) error {
 			if tries.Add(1) < 3 {
 				return errors.New("no")
 			}
@@ -217,7 +217,7 @@ func TestExpiredMessageThatCannotLeaveIsTriedAgain(t *testing.T) {
 func TestTimeToLiveZeroOfAQueueIsForWhoIsThere(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
-		q := queue.New("q", 1, log, queue.Options{Clock: clock, HasTTL: true})
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock, HasTTL: true})
 		putFor(t, q, log, "nobody", 0)
 		after(0)
 		if got := q.Stats(); got.Ready != 0 || got.Expired != 1 {
@@ -240,7 +240,7 @@ func TestUnusedQueueEnds(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		var ended atomic.Int32
 		var made atomic.Pointer[queue.Local]
-		q := queue.New("q", 0, nil, queue.Options{Clock: clock, Expires: 10_000, Unused: func() {
+		q := newQueue(t, "q", 0, nil, queue.Options{Clock: clock, Expires: 10_000, Unused: func() {
 			if _, err := made.Load().Close(queue.Condition{IfUnused: true, IfExpired: true}); err == nil {
 				ended.Add(1)
 			}
@@ -273,7 +273,7 @@ func TestUnusedQueueEnds(t *testing.T) {
 // TestFarDeadlineDoesNotKeepTheClockBusy would not come to rest if the clock took the distance for a time that is past.
 func TestFarDeadlineDoesNotKeepTheClockBusy(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
-		q := queue.New("q", 0, nil, queue.Options{Clock: clock})
+		q := newQueue(t, "q", 0, nil, queue.Options{Clock: clock})
 		for _, expires := range []int64{math.MaxInt64, 9e18, 1 << 44} {
 			if err := q.Put(&message.Message{Time: time.Now().UnixMilli(), Expires: expires}, queue.Pos{}); err != nil {
 				t.Fatal(err)

@@ -14,17 +14,22 @@ type totals struct {
 	mortal int   // entries that expire some day
 	cached int64 // of memory, of the messages that are in it
 
-	spare  *chunk // linked by next
-	spares int
+	queue     *Local
+	spare     *block // ready for use
+	heads     *chunk // likewise, linked by next
+	headCount int
 }
 
 // keepLists is the number of lists up to which an empty one stays: as many priorities as people should use cost no
 // allocation when their messages come and go.
 const keepLists = 16
 
-func (v *levels) init() { v.lists = []*list{{totals: &v.totals}} }
+func (v *levels) init(q *Local) {
+	v.queue = q
+	v.lists = []*list{{totals: &v.totals}}
+}
 
-// front returns the first entry of the highest priority; ok is false when there is none.
+// front returns the first entry of the highest priority, or the chunk it is in; ok is false when there is none.
 func (v *levels) front() (place, bool) {
 	for _, l := range v.lists {
 		if l.first != nil {
@@ -40,7 +45,7 @@ func (v *levels) frontUpTo(order uint64) (place, bool) {
 		if l.first == nil {
 			continue
 		}
-		if p := l.front(); p.entry().order <= order {
+		if p := l.front(); p.cold() && p.c.bottom <= order || !p.cold() && p.entry().order <= order {
 			return p, true
 		}
 	}
@@ -66,7 +71,7 @@ func (v *levels) at(priority uint8) *list {
 	return l
 }
 
-// after returns the first entry of a priority above order, looking from hint on, which may be nil.
+// after returns the first entry of a priority above order, or the chunk it may be in, looking from hint on, which may be nil.
 func (v *levels) after(priority uint8, order uint64, hint *chunk) (place, bool) {
 	for _, l := range v.lists {
 		if l.priority == priority {

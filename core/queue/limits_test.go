@@ -25,7 +25,7 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			log := queuetest.NewLog()
-			q := queue.New("q", 1, log, c.o)
+			q := newQueue(t, "q", 1, log, c.o)
 			var last error
 			for _, body := range []string{"a", "b", "c"} {
 				m := durable(body)
@@ -47,7 +47,7 @@ func TestLimits(t *testing.T) {
 func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
 	log := queuetest.NewLog()
 	var dead []string
-	q := queue.New("q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
 		for _, d := range ds {
 			dead = append(dead, string(d.Message.Body)+":"+why.String())
 		}
@@ -66,7 +66,7 @@ func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
 
 func TestFailedDeadLetterStaysInItsQueue(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
 	put(t, q, log, "a")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	if _, err := s.Settle(take(t, s, 1), queue.Reject); err == nil {
@@ -77,7 +77,7 @@ func TestFailedDeadLetterStaysInItsQueue(t *testing.T) {
 
 func TestExpiredMessagesAreNotDelivered(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	now := time.Now().UnixMilli()
 	for i, expires := range []int64{now - 1, 0, now + 1_000_000} {
 		m := durable(fmt.Sprint(i))
@@ -95,7 +95,7 @@ func TestExpiredMessagesAreNotDelivered(t *testing.T) {
 }
 
 func TestTimeToLiveZeroIsDeliveredToWhoIsThere(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{})
+	q := newQueue(t, "q", 0, nil, queue.Options{})
 	now := time.Now().UnixMilli()
 	immediate := &message.Message{Body: []byte("now"), Time: now, Expires: now}
 	if err := q.Put(immediate, queue.Pos{}); err != nil {
@@ -110,7 +110,7 @@ func TestTimeToLiveZeroIsDeliveredToWhoIsThere(t *testing.T) {
 }
 
 func TestTimeToLiveZeroHasOneChance(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{})
+	q := newQueue(t, "q", 0, nil, queue.Options{})
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	now := time.Now().UnixMilli()
 	for range 4 {
@@ -128,7 +128,7 @@ func TestTimeToLiveZeroHasOneChance(t *testing.T) {
 func TestManyExpiredAreLeftInPortions(t *testing.T) {
 	log := queuetest.NewLog()
 	largest := 0
-	q := queue.New("q", 1, log, queue.Options{DeadLetter: func(ds []queue.Delivery, _ queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func(ds []queue.Delivery, _ queue.Reason) error {
 		largest = max(largest, len(ds))
 		return nil
 	}})
@@ -151,14 +151,14 @@ func TestManyExpiredAreLeftInPortions(t *testing.T) {
 
 func TestDropThatFailsKeepsBoth(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
 	put(t, q, log, "a", "b") // put fails the test on an error: a message that is in the queue was not refused
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 10), "a", "b")
 }
 
 func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{DropTransientWhenIdle: true})
+	q := newQueue(t, "q", 0, nil, queue.Options{DropTransientWhenIdle: true})
 	_ = q.Put(&message.Message{}, queue.Pos{})
 	if got := q.Stats(); got.Ready != 0 || got.Dropped != 1 {
 		t.Errorf("stats %+v", got)
@@ -167,7 +167,7 @@ func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
 
 func TestWhatCannotLeaveWakesItsConsumer(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{MaxBytes: 10, Overflow: queue.RefuseDeadLetter,
+	q := newQueue(t, "q", 1, log, queue.Options{MaxBytes: 10, Overflow: queue.RefuseDeadLetter,
 		DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
 	s, w := subscribe(t, q, queue.SubscribeOptions{})
 	take(t, s, 1)

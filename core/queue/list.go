@@ -2,12 +2,6 @@ package queue
 
 import "tridge/core/message"
 
-// chunkLen is the number of entries of a chunk.
-const chunkLen = 32
-
-// maxSpares is the number of empty chunks a list keeps: a burst of that many entries costs no allocation.
-const maxSpares = 4
-
 // entry is one waiting message.
 type entry struct {
 	message  *message.Message // nil: read it from the log
@@ -28,57 +22,59 @@ const (
 	undated                        // from the log: when it came, and so when it expires, is not known yet
 )
 
-// list keeps entries by order. They leave from anywhere: an entry that leaves is marked gone, and its chunk goes when
-// nothing is left in it. In steady state it allocates nothing: chunks emptied are the next ones used.
+// list keeps entries by order, in chunks. They leave from anywhere: an entry that leaves is marked gone, and its chunk
+// goes when nothing is left in it. In steady state it allocates nothing: chunks emptied are the next ones used.
 type list struct {
 	*totals
 	priority    uint8
 	first, last *chunk
 }
 
-type chunk struct {
-	of         *list // the list it is in, or was in last
-	prev, next *chunk
-	from, to   int // entries[from:to] are in use, gone ones among them
-	live       int
-	unlinked   bool // no longer in the list; a cursor that points here starts over
-	entries    [chunkLen]entry
-}
-
-// place names one entry of a list until the next insert.
+// place names one entry of a list until the next insert, or a chunk whose entries are in a page: then it is cold, and
+// Local.thaw comes first.
 type place struct {
 	l *list
 	c *chunk
 	i int
 }
 
-func (p place) entry() *entry { return &p.c.entries[p.i] }
+func (p place) cold() bool { return p.c.block == nil }
 
-// front returns the first entry of a list that is not empty.
+func (p place) entry() *entry { return &p.c.block.entries[p.i] }
+
+// front returns the first entry of a list that is not empty, or the chunk it is in.
 func (l *list) front() place {
 	c := l.first // chunks without live entries are unlinked, so the first one has some
-	for c.entries[c.from].flags&gone != 0 {
+	if c.block == nil {
+		return place{l, c, 0}
+	}
+	c.warm = true
+	for c.block.entries[c.from].flags&gone != 0 {
 		c.from++
 	}
-	return place{l, c, c.from}
+	return place{l, c, int(c.from)}
 }
 
-// after returns the first entry above order, looking from hint on, which may be nil.
+// after returns the first entry above order, or the chunk it may be in, looking from hint on, which may be nil.
 func (l *list) after(order uint64, hint *chunk) (place, bool) {
-	if l.last == nil || l.last.entries[l.last.to-1].order <= order {
+	if l.last == nil || l.last.high() <= order {
 		return place{}, false
 	}
 	c := hint
-	if c == nil || c.of != l || c.unlinked || c.prev != nil && c.prev.entries[c.prev.to-1].order > order {
+	if c == nil || c.of != l || c.unlinked || c.prev != nil && c.prev.high() > order {
 		c = l.first
 	}
 	for ; c != nil; c = c.next {
-		if c.from == c.to || c.entries[c.to-1].order <= order {
+		if c.high() <= order {
 			continue
 		}
+		if c.block == nil {
+			return place{l, c, 0}, true
+		}
 		for i := c.from; i < c.to; i++ {
-			if e := &c.entries[i]; e.order > order && e.flags&gone == 0 {
-				return place{l, c, i}, true
+			if e := &c.block.entries[i]; e.order > order && e.flags&gone == 0 {
+				c.warm = true
+				return place{l, c, int(i)}, true
 			}
 		}
 	}
@@ -88,87 +84,127 @@ func (l *list) after(order uint64, hint *chunk) (place, bool) {
 // push appends an entry whose order is above all others.
 func (l *list) push(e entry) {
 	c := l.last
-	if c == nil || c.to == chunkLen {
+	if c == nil || c.block == nil || c.to == chunkLen {
 		c = l.link(l.last)
 	}
-	c.entries[c.to] = e
+	c.block.entries[c.to] = e
 	c.to++
+	c.warm = true
 	l.count(c, &e)
 }
 
 // insert puts an entry where its order belongs. A run is inserted from its highest order to its lowest: then each but
-// the first goes before the front at once.
+// the first goes before the front at once. It never needs what is in a page.
 func (l *list) insert(e entry) {
 	switch {
-	case l.first == nil || e.order > l.last.entries[l.last.to-1].order:
+	case l.first == nil || e.order > l.last.high():
 		l.push(e)
 		return
-	case e.order < l.first.entries[l.first.from].order:
+	case e.order < l.first.low():
 		c := l.first
-		if c.from == 0 {
+		if c.block == nil || c.from == 0 {
 			c = l.link(nil)
 			c.from, c.to = chunkLen, chunkLen
 		}
 		c.from--
-		c.entries[c.from] = e
+		c.block.entries[c.from] = e
+		c.warm = true
 		l.count(c, &e)
 		return
 	}
-	c := l.first
-	for c.entries[c.to-1].order < e.order {
-		c = c.next
+	c := l.around(e.order)
+	if c.block == nil {
+		c = l.beside(c, e.order)
 	}
 	if c.to-c.from == chunkLen {
 		c = l.split(c, e.order)
 	}
 	at := c.from
-	for at < c.to && c.entries[at].order < e.order {
+	entries := &c.block.entries
+	for at < c.to && entries[at].order < e.order {
 		at++
 	}
 	if c.to < chunkLen {
-		copy(c.entries[at+1:c.to+1], c.entries[at:c.to])
+		copy(entries[at+1:c.to+1], entries[at:c.to])
 		c.to++
 	} else {
-		copy(c.entries[c.from-1:at-1], c.entries[c.from:at])
+		copy(entries[c.from-1:at-1], entries[c.from:at])
 		c.from--
 		at--
 	}
-	c.entries[at] = e
+	entries[at] = e
+	c.warm = true
 	l.count(c, &e)
+}
+
+// around returns the first chunk that does not end below order, walking from the nearer end. There is one.
+func (l *list) around(order uint64) *chunk {
+	if order-l.first.low() <= l.last.high()-order {
+		c := l.first
+		for c.high() < order {
+			c = c.next
+		}
+		return c
+	}
+	c := l.last
+	for c.prev != nil && c.prev.high() >= order {
+		c = c.prev
+	}
+	return c
+}
+
+// beside returns a chunk in memory for an entry that belongs before or into the page of c. The page stays as it is: if
+// the entry belongs between two of its own, c shows those before it from now on and another chunk those after it.
+func (l *list) beside(c *chunk, order uint64) *chunk {
+	if order > c.bottom {
+		if order < c.top {
+			rest := l.chain(c)
+			rest.page, rest.bottom, rest.top, rest.cut = c.page, order+1, c.top, true
+			c.page.shown++
+		}
+		c.top = order - 1
+		return l.link(c)
+	}
+	prev := c.prev
+	if order == c.bottom { // it is the lowest that c might have shown, and is not in the page
+		c.bottom++
+		c.cut = true
+		if c.bottom > c.top {
+			l.unlink(c)
+		}
+	}
+	if prev != nil && prev.block != nil && prev.to < chunkLen {
+		return prev
+	}
+	return l.link(prev)
 }
 
 // split moves the upper half of a full chunk into a new one behind it and returns the one where order belongs.
 func (l *list) split(c *chunk, order uint64) *chunk {
 	upper := l.link(c)
-	upper.to = copy(upper.entries[:], c.entries[chunkLen/2:])
-	clear(c.entries[chunkLen/2:])
+	upper.to = uint8(copy(upper.block.entries[:], c.block.entries[chunkLen/2:]))
+	clear(c.block.entries[chunkLen/2:])
 	c.to = chunkLen / 2
-	c.live = 0
-	for half := range 2 {
-		which := c
-		if half == 1 {
-			which = upper
-		}
-		which.live = 0
-		for i := which.from; i < which.to; i++ {
-			if which.entries[i].flags&gone == 0 {
-				which.live++
+	for _, half := range []*chunk{c, upper} {
+		half.live = 0
+		for i := half.from; i < half.to; i++ {
+			if half.block.entries[i].flags&gone == 0 {
+				half.live++
 			}
 		}
 	}
-	low, high := c, upper
-	if low.live == 0 {
-		l.unlink(low)
-		return high
+	if c.live == 0 {
+		l.unlink(c)
+		return upper
 	}
-	if high.live == 0 {
-		l.unlink(high)
-		return low
+	if upper.live == 0 {
+		l.unlink(upper)
+		return c
 	}
-	if order > low.entries[low.to-1].order {
-		return high
+	if order > c.high() {
+		return upper
 	}
-	return low
+	return c
 }
 
 // remove takes the entry at p out of the list.
@@ -198,50 +234,5 @@ func (l *list) count(c *chunk, e *entry) {
 	}
 	if e.message != nil {
 		l.cached += e.cost()
-	}
-}
-
-// link puts a fresh chunk behind prev, or at the front when prev is nil.
-func (l *list) link(prev *chunk) *chunk {
-	c := l.spare
-	if c == nil {
-		c = new(chunk)
-	} else {
-		l.spare = c.next
-		l.spares--
-	}
-	c.of, c.unlinked = l, false
-	c.from, c.to, c.live = 0, 0, 0
-	c.prev = prev
-	if prev == nil {
-		c.next, l.first = l.first, c
-	} else {
-		c.next, prev.next = prev.next, c
-	}
-	if c.next == nil {
-		l.last = c
-	} else {
-		c.next.prev = c
-	}
-	return c
-}
-
-// unlink takes a chunk out of the list and keeps it as a spare.
-func (l *list) unlink(c *chunk) {
-	if c.prev == nil {
-		l.first = c.next
-	} else {
-		c.prev.next = c.next
-	}
-	if c.next == nil {
-		l.last = c.prev
-	} else {
-		c.next.prev = c.prev
-	}
-	clear(c.entries[c.from:c.to])
-	c.prev, c.next, c.unlinked = nil, nil, true
-	if l.spares < maxSpares {
-		c.next, l.spare = l.spare, c
-		l.spares++
 	}
 }

@@ -27,7 +27,7 @@ func putAt(t *testing.T, q *queue.Local, log *queuetest.Log, bodies ...string) {
 
 func TestHigherPriorityMessagesComeFirst(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{MaxPriority: 5})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 5})
 	putAt(t, q, log, "1a", "0a", "5a", "9 is as 5", "1b", "3a")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	ds := take(t, s, 4)
@@ -40,9 +40,9 @@ func TestHigherPriorityMessagesComeFirst(t *testing.T) {
 func TestPrioritiesSurviveARestart(t *testing.T) {
 	log := queuetest.NewLog()
 	o := queue.Options{MaxPriority: 255}
-	q := queue.New("q", 1, log, o)
+	q := newQueue(t, "q", 1, log, o)
 	putAt(t, q, log, "1", "2", "3", "2b")
-	restarted := queue.New("q", 1, log, o)
+	restarted := newQueue(t, "q", 1, log, o)
 	if err := log.Replay(restoring{restarted}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestPrioritiesSurviveARestart(t *testing.T) {
 
 func TestPrioritiesDoNotMatterUnlessAskedFor(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	putAt(t, q, log, "1", "9", "5")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 10), "1", "9", "5")
@@ -61,7 +61,7 @@ func TestPrioritiesDoNotMatterUnlessAskedFor(t *testing.T) {
 // TestDropHeadDropsFromTheHead is what RabbitMQ does, and says that people may not expect it.
 func TestDropHeadDropsFromTheHead(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{MaxPriority: 9, MaxLength: 2})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 9, MaxLength: 2})
 	putAt(t, q, log, "9", "1", "0")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 10), "1", "0")
@@ -69,7 +69,7 @@ func TestDropHeadDropsFromTheHead(t *testing.T) {
 
 func TestSelectiveTakesByPriority(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{MaxPriority: 9})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 9})
 	tested := map[string]int{}
 	s, _ := subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool {
 		tested[string(m.Body)]++
@@ -89,7 +89,7 @@ func TestSelectiveTakesByPriority(t *testing.T) {
 func TestEachPriorityHasAHeadThatExpires(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
-		q := queue.New("q", 1, log, queue.Options{MaxPriority: 9, Clock: clock})
+		q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 9, Clock: clock})
 		putAt(t, q, log, "9 for ever")
 		m := durable("mortal")
 		m.Expires = time.Now().UnixMilli() + 1000
@@ -105,7 +105,7 @@ func TestEachPriorityHasAHeadThatExpires(t *testing.T) {
 }
 
 func TestManyPrioritiesComeAndGo(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{MaxPriority: 255})
+	q := newQueue(t, "q", 0, nil, queue.Options{MaxPriority: 255})
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	for round := range 3 {
 		for i := range 256 {
@@ -124,7 +124,7 @@ func TestManyPrioritiesComeAndGo(t *testing.T) {
 }
 
 func TestPriorityListsAllocateNothingInSteadyState(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{MaxPriority: 3})
+	q := newQueue(t, "q", 0, nil, queue.Options{MaxPriority: 3})
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	ds := make([]queue.Delivery, 64)
 	var messages [4]message.Message

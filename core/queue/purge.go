@@ -34,7 +34,8 @@ func (q *Local) clear(upTo uint64) (n int, receipt confirm.Receipt, err error) {
 			positions = make([]Pos, 0, min(clearAtOnce, q.ready.len))
 		}
 		removed := 0
-		removed, positions = q.empty(upTo, positions[:0])
+		removed, positions, err = q.empty(upTo, positions[:0])
+		failed := err
 		q.account()
 		q.mu.Unlock()
 		n += removed
@@ -42,21 +43,27 @@ func (q *Local) clear(upTo uint64) (n int, receipt confirm.Receipt, err error) {
 		switch {
 		case err != nil:
 			return n, receipt, err
-		case removed == 0:
-			return n, receipt, nil
+		case failed != nil || removed == 0:
+			return n, receipt, failed
 		case len(positions) > 0:
 			receipt = acked
 		}
 	}
 }
 
-// empty removes a portion of the ready entries up to an order and adds the positions of those in the log. mu is held.
-func (q *Local) empty(upTo uint64, positions []Pos) (int, []Pos) {
-	n := 0
+// empty removes a portion of the ready entries up to an order and adds the positions of those in the log. mu is held,
+// and released while a page is read.
+func (q *Local) empty(upTo uint64, positions []Pos) (n int, _ []Pos, err error) {
 	for n < clearAtOnce {
 		p, ok := q.ready.frontUpTo(upTo)
 		if !ok {
 			break
+		}
+		if p.cold() {
+			if err := q.thaw(p); err != nil {
+				return n, positions, err
+			}
+			continue
 		}
 		if e := p.entry(); e.pos.Seq != 0 {
 			positions = append(positions, e.pos)
@@ -64,7 +71,7 @@ func (q *Local) empty(upTo uint64, positions []Pos) (int, []Pos) {
 		q.ready.remove(p)
 		n++
 	}
-	return n, positions
+	return n, positions, nil
 }
 
 // Condition is asked under the queue's lock whether it may be deleted.
@@ -115,5 +122,8 @@ func (q *Local) Close(c Condition) (int, error) {
 // nobody knows are ended at the next start.
 func (q *Local) Discard() (confirm.Receipt, error) {
 	_, receipt, err := q.clear(math.MaxUint64)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ready.dropSpares()
 	return receipt, err
 }

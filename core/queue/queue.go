@@ -66,6 +66,9 @@ type Options struct {
 	// held. When it returns an error the messages are still this queue's and go back to where they were.
 	DeadLetter func(ds []Delivery, why Reason) error
 
+	// Pager bounds the memory for positions; nil for no limit. Queues share it.
+	Pager *Pager
+
 	Slog *slog.Logger // told of messages that cannot be read; nil: nobody is
 
 	// Idle is called, with no lock held, when the last consumer has left.
@@ -95,6 +98,8 @@ type Local struct {
 	log  Log
 	opts Options
 
+	pager *Pager
+
 	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
 	mu        sync.Mutex
 	ready     levels
@@ -118,8 +123,11 @@ type Local struct {
 
 // New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
 func New(name string, id uint32, log Log, o Options) *Local {
-	q := &Local{name: name, id: id, log: log, opts: o}
-	q.ready.init()
+	q := &Local{name: name, id: id, log: log, opts: o, pager: o.Pager}
+	if q.pager == nil {
+		q.pager = unpaged()
+	}
+	q.ready.init(q)
 	q.renew()
 	q.arm(0)
 	return q
@@ -199,6 +207,7 @@ func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	for _, s := range also {
 		s.waker.Wake()
 	}
+	q.pager.help()
 	return dropped, nil
 }
 
@@ -227,10 +236,11 @@ func (q *Local) Restore(at Pos, i Info) {
 		e.flags = undated
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.add(e, i.Priority)
 	q.stats.Published--
 	q.arm(0)
+	q.mu.Unlock()
+	q.pager.help()
 }
 
 // add appends an entry to those of its priority. mu is held.
@@ -248,18 +258,21 @@ func (q *Local) over(n int, size int64) bool {
 }
 
 // overflowing takes messages out from the head until the queue is within its limits: with priorities the oldest of the
-// highest, as RabbitMQ has it. mu is held.
-func (q *Local) overflowing() []Delivery {
-	if q.opts.Overflow != DropHead || !q.over(0, 0) {
+// highest, as RabbitMQ has it. mu is held, and released while a page is read.
+func (q *Local) overflowing() (dropped []Delivery) {
+	if q.opts.Overflow != DropHead {
 		return nil
 	}
-	var dropped []Delivery
-	for q.over(0, 0) {
+	for q.over(0, 0) && !q.closed {
 		p, ok := q.ready.front()
-		if !ok {
-			break
+		switch {
+		case !ok:
+			return dropped
+		case !p.cold():
+			dropped = q.takenOut(dropped, p)
+		case q.thaw(p) != nil:
+			return dropped // the process is about to end
 		}
-		dropped = q.takenOut(dropped, p)
 	}
 	return dropped
 }

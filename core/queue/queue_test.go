@@ -82,7 +82,7 @@ func settle(t *testing.T, s *queue.Subscription, ds []queue.Delivery, how queue.
 
 func TestRequeueKeepsOrder(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	put(t, q, log, "a", "b", "c", "d", "e")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	ds := take(t, s, 4)
@@ -103,7 +103,7 @@ func TestRequeueKeepsOrder(t *testing.T) {
 
 func TestAckReachesTheLogAndOnlyThen(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	put(t, q, log, "a", "b")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	ds := take(t, s, 2)
@@ -121,7 +121,7 @@ func TestAckReachesTheLogAndOnlyThen(t *testing.T) {
 
 func TestEmptyTakeIsWokenOnce(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	s, w := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 5))
 	put(t, q, log, "a", "b")
@@ -133,7 +133,7 @@ func TestEmptyTakeIsWokenOnce(t *testing.T) {
 
 func TestWakePassesOnWhenDeclined(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	first, w1 := subscribe(t, q, queue.SubscribeOptions{})
 	second, w2 := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, first, 1))
@@ -151,7 +151,7 @@ func TestWakePassesOnWhenDeclined(t *testing.T) {
 
 func TestClosePassesOnItsWake(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	first, _ := subscribe(t, q, queue.SubscribeOptions{})
 	_, w2 := subscribe(t, q, queue.SubscribeOptions{})
 	put(t, q, log, "a")
@@ -166,7 +166,7 @@ func TestClosePassesOnItsWake(t *testing.T) {
 
 func TestIdleConsumersAreServedInTurn(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	a, wa := subscribe(t, q, queue.SubscribeOptions{})
 	b, wb := subscribe(t, q, queue.SubscribeOptions{})
 	for i := range 6 {
@@ -189,7 +189,7 @@ func TestIdleConsumersAreServedInTurn(t *testing.T) {
 
 func TestFairShareLeavesWorkForOthers(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	a, _ := subscribe(t, q, queue.SubscribeOptions{})
 	subscribe(t, q, queue.SubscribeOptions{})
 	for i := range 10 {
@@ -202,7 +202,7 @@ func TestFairShareLeavesWorkForOthers(t *testing.T) {
 
 func TestHigherPriorityComesFirst(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	low, wl := subscribe(t, q, queue.SubscribeOptions{})
 	high, wh := subscribe(t, q, queue.SubscribeOptions{Priority: 5})
 	put(t, q, log, "a")
@@ -219,7 +219,7 @@ func TestHigherPriorityComesFirst(t *testing.T) {
 
 func TestSelectiveTakesFromTheMiddle(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	tested := map[string]int{}
 	odd, w := subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool {
 		tested[string(m.Body)]++
@@ -246,7 +246,7 @@ func TestSelectiveTakesFromTheMiddle(t *testing.T) {
 }
 
 func TestExclusiveConsumerSharesWithNobody(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{})
+	q := newQueue(t, "q", 0, nil, queue.Options{})
 	s, _ := subscribe(t, q, queue.SubscribeOptions{Exclusive: true})
 	if _, err := q.Subscribe(&waker{}, queue.SubscribeOptions{}); !errors.Is(err, queue.ErrExclusive) {
 		t.Errorf("second consumer: %v", err)
@@ -260,7 +260,7 @@ func TestExclusiveConsumerSharesWithNobody(t *testing.T) {
 
 func TestPurgeForgetsExactlyWhatItRemoved(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	put(t, q, log, "a", "b", "c")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	ds := take(t, s, 1)
@@ -275,7 +275,7 @@ func TestPurgeForgetsExactlyWhatItRemoved(t *testing.T) {
 
 func TestClosedQueueWakesItsConsumersAndTakesNothing(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	s, w := subscribe(t, q, queue.SubscribeOptions{})
 	put(t, q, log, "a", "b")
 	ds := take(t, s, 1)
@@ -307,9 +307,9 @@ func TestClosedQueueWakesItsConsumersAndTakesNothing(t *testing.T) {
 
 func TestMessagesFromTheLogAreReadWhenTaken(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	put(t, q, log, "a", "b", "c")
-	restarted := queue.New("q", 1, log, queue.Options{})
+	restarted := newQueue(t, "q", 1, log, queue.Options{})
 	if err := log.Replay(restoring{restarted}); err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +330,7 @@ func (r restoring) Message(at queue.Pos, i queue.Info, _ []uint32) error {
 
 func TestFailedLogLosesNoMessage(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	q.Restore(queue.Pos{Seq: 99}, queue.Info{})
 	log.Fail(errors.New("closed"))
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
@@ -367,10 +367,10 @@ func TestUnreadableMessagesDoNotHoldUpOthers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			log := queuetest.NewLog()
 			text := &bytes.Buffer{}
-			first := queue.New("q", 1, log, queue.Options{})
+			first := newQueue(t, "q", 1, log, queue.Options{})
 			put(t, first, log, "a", "b", "c", "d")
 			c.o.Slog = slog.New(slog.NewTextHandler(text, nil))
-			q := queue.New("q", 1, log, c.o)
+			q := newQueue(t, "q", 1, log, c.o)
 			if err := log.Replay(restoring{q}); err != nil {
 				t.Fatal(err)
 			}
@@ -392,7 +392,7 @@ func TestUnreadableMessagesDoNotHoldUpOthers(t *testing.T) {
 
 func TestPurgeOfADeepQueueIsToldInPortions(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	for range 50_000 {
 		put(t, q, log, "old")
 	}
@@ -412,7 +412,7 @@ func TestPurgeOfADeepQueueIsToldInPortions(t *testing.T) {
 
 func TestLastConsumerLeavingIsTold(t *testing.T) {
 	idle := 0
-	q := queue.New("q", 0, nil, queue.Options{Idle: func() { idle++ }})
+	q := newQueue(t, "q", 0, nil, queue.Options{Idle: func() { idle++ }})
 	a, _ := subscribe(t, q, queue.SubscribeOptions{})
 	b, _ := subscribe(t, q, queue.SubscribeOptions{})
 	poll, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
@@ -448,7 +448,7 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 		inOrder := func(a, b int) int {
 			return cmp.Or(cmp.Compare(min(priority(b), o.MaxPriority), min(priority(a), o.MaxPriority)), cmp.Compare(a, b))
 		}
-		q := queue.New("q", 1, log, o)
+		q := newQueue(t, "q", 1, log, o)
 		s, _ := subscribe(t, q, queue.SubscribeOptions{})
 		even, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true, Match: func(m *message.Message) bool {
 			return m.Body[len(m.Body)-1]%2 == 0
@@ -519,7 +519,7 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 		if log.Living() != len(ready)+len(out) {
 			t.Fatalf("seed %d: the log has %d living references, the model %d", seed, log.Living(), len(ready)+len(out))
 		}
-		restarted := queue.New("q", 1, log, o)
+		restarted := newQueue(t, "q", 1, log, o)
 		if err := log.Replay(restoring{restarted}); err != nil {
 			t.Fatal(err)
 		}
@@ -540,7 +540,7 @@ func TestRandomOperationsAgreeWithASlice(t *testing.T) {
 }
 
 func TestPutTakeSettleAllocatesNothing(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{})
+	q := newQueue(t, "q", 0, nil, queue.Options{})
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	m := &message.Message{Body: make([]byte, 1024)}
 	ds := make([]queue.Delivery, 64)
@@ -567,7 +567,7 @@ func TestPutTakeSettleAllocatesNothing(t *testing.T) {
 
 func TestRequeueBehindTheLastOfAFullChunk(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{})
+	q := newQueue(t, "q", 1, log, queue.Options{})
 	var want []string
 	for i := range 64 {
 		want = append(want, fmt.Sprint(i))

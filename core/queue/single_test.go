@@ -12,7 +12,7 @@ import (
 
 func TestSingleActiveConsumerHandsOver(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{Single: true})
+	q := newQueue(t, "q", 1, log, queue.Options{Single: true})
 	first, w1 := subscribe(t, q, queue.SubscribeOptions{})
 	second, w2 := subscribe(t, q, queue.SubscribeOptions{})
 	third, w3 := subscribe(t, q, queue.SubscribeOptions{})
@@ -45,7 +45,7 @@ func TestSingleActiveConsumerHandsOver(t *testing.T) {
 
 func TestSingleActiveConsumerIsOfTheHighestPriority(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{Single: true})
+	q := newQueue(t, "q", 1, log, queue.Options{Single: true})
 	first, _ := subscribe(t, q, queue.SubscribeOptions{})
 	low, _ := subscribe(t, q, queue.SubscribeOptions{})
 	high, _ := subscribe(t, q, queue.SubscribeOptions{Priority: 1})
@@ -58,7 +58,7 @@ func TestSingleActiveConsumerIsOfTheHighestPriority(t *testing.T) {
 
 func TestSingleActiveSelectiveConsumer(t *testing.T) {
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{Single: true})
+	q := newQueue(t, "q", 1, log, queue.Options{Single: true})
 	all := func(*message.Message) bool { return true }
 	first, _ := subscribe(t, q, queue.SubscribeOptions{Match: all})
 	second, w2 := subscribe(t, q, queue.SubscribeOptions{Match: all})
@@ -76,7 +76,7 @@ func TestSingleActiveSelectiveConsumer(t *testing.T) {
 }
 
 func TestExclusiveConsumerOfASingleActiveQueueIsRefused(t *testing.T) {
-	q := queue.New("q", 0, nil, queue.Options{Single: true})
+	q := newQueue(t, "q", 0, nil, queue.Options{Single: true})
 	if _, err := q.Subscribe(&waker{}, queue.SubscribeOptions{Exclusive: true}); !errors.Is(err, queue.ErrExclusive) {
 		t.Errorf("Subscribe: %v", err)
 	}
@@ -85,7 +85,7 @@ func TestExclusiveConsumerOfASingleActiveQueueIsRefused(t *testing.T) {
 func TestRefusedMessageBecomesADeadLetter(t *testing.T) {
 	log, dead := queuetest.NewLog(), &graveyard{}
 	failing := false
-	q := queue.New("q", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
 		if failing {
 			return errors.New("no")
 		}
@@ -108,7 +108,7 @@ func TestRefusedMessageBecomesADeadLetter(t *testing.T) {
 	if got := q.Stats(); got.Ready != 2 || got.Unacked != 0 {
 		t.Errorf("what cannot get away is lost: %+v", got)
 	}
-	plain := queue.New("plain", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter})
+	plain := newQueue(t, "plain", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter})
 	put(t, plain, log, "a")
 	if err := plain.Put(durable("b"), queue.Pos{}); err != queue.ErrFull {
 		t.Errorf("without a place for dead letters: %v", err)

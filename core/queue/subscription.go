@@ -169,8 +169,12 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 	var expired []Delivery
 	if s.hungry && !q.outranked(s) {
 		if s.match == nil {
-			n, expired = s.takeFront(dst)
-		} else if n, expired, err = s.takeMatching(dst); err != nil {
+			n, expired, err = s.takeFront(dst)
+		} else {
+			n, expired, err = s.takeMatching(dst)
+		}
+		if err != nil {
+			q.account()
 			q.mu.Unlock()
 			_, back := s.Settle(append(expired, dst[:n]...), Release)
 			return 0, false, errors.Join(err, back)
@@ -242,8 +246,9 @@ func (q *Local) undeliver(n int) {
 	}
 }
 
-// takeFront takes from the front, at most a fair share. mu is held.
-func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
+// takeFront takes from the front, at most a fair share. With an error come the tokens taken so far, which the caller
+// gives back. mu is held on entry and return, and released while a page is read: others may take meanwhile.
+func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery, err error) {
 	q := s.queue
 	share := len(dst)
 	if hungry := q.hungryPeers(s); hungry > 1 {
@@ -254,6 +259,15 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
 		p, ok := q.ready.front()
 		if !ok {
 			break
+		}
+		if p.cold() {
+			if err := q.thaw(p); err != nil {
+				return n, expired, err
+			}
+			if q.closed || s.closed {
+				return n, expired, ErrClosed
+			}
+			continue
 		}
 		if e := p.entry(); e.expires != 0 {
 			if clock == 0 {
@@ -268,10 +282,10 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery) {
 		q.takeOut(&dst[n], p)
 		n++
 	}
-	return n, expired
+	return n, expired, nil
 }
 
-// takeMatching walks on from the entry tested last. A message that is not in memory is read with the lock released:
+// takeMatching walks on from the entry tested last. What is not in memory is read with the lock released:
 // another consumer may take it meanwhile, or the subscription end. With an error come the tokens taken so far, which
 // the caller gives back. mu is held on entry and return.
 func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, err error) {
@@ -282,6 +296,15 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		if !ok {
 			break
 		}
+		if p.cold() {
+			if err := q.thaw(p); err != nil {
+				return n, expired, err
+			}
+			if q.closed || s.closed {
+				return n, expired, ErrClosed
+			}
+			continue
+		}
 		e := p.entry()
 		m := e.message
 		if m == nil {
@@ -289,9 +312,11 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			q.mu.Unlock()
 			m, err = q.log.Read(at)
 			q.mu.Lock()
-			p, ok = q.ready.after(level, order-1, nil)
-			present := ok && p.entry().order == order
+			there, present, lost := q.find(level, order)
+			p = there
 			switch {
+			case lost != nil:
+				return n, expired, lost
 			case q.closed || s.closed:
 				return n, expired, ErrClosed
 			case !present:

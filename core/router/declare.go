@@ -136,7 +136,7 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	e := &queueEntry{spec: s, incoming: map[*binding]struct{}{}}
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
-		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Clock: r.clock,
+		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
 		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
 		Slog: r.slog,
 	}

@@ -36,6 +36,7 @@ type Config struct {
 	// NextID returns a queue id never used before, and rows to be written before it is used.
 	NextID func() (id uint32, rows []queue.Row)
 	Bodies *queue.Budget // what all queues keep in memory; nil for no limit
+	Pager  *queue.Pager  // bounds the memory of positions; nil for no limit
 	Clock  *queue.Clock  // has messages and queues expire on time; nil: messages when they are taken, queues never
 	Slog   *slog.Logger
 }
@@ -49,6 +50,7 @@ type Router struct {
 	replies  Replies
 	nextID   func() (uint32, []queue.Row)
 	bodies   *queue.Budget
+	pager    *queue.Pager
 	clock    *queue.Clock
 	slog     *slog.Logger
 
@@ -83,7 +85,7 @@ type queueEntry struct {
 // New returns a router with the exchanges every virtual host has.
 func New(c Config) *Router {
 	r := &Router{
-		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, bodies: c.Bodies, clock: c.Clock, slog: c.Slog,
+		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, bodies: c.Bodies, pager: c.Pager, clock: c.Clock, slog: c.Slog,
 		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
 	}
 	r.dead.publisher = r.NewPublisher(0)
