@@ -103,6 +103,8 @@ func refusalOf(e *router.Error) *Error {
 			e.Argument, where, argumentText(e.Received), argumentText(e.Current))
 	case router.ErrInternal:
 		return failure(wire.AccessRefused, "cannot publish to internal %s", where)
+	case router.ErrDelay:
+		return failure(wire.PreconditionFailed, "header '%s' of a message for %s: longer than ten years", router.DelayHeader, where)
 	case router.ErrInUse:
 		return failure(wire.PreconditionFailed, "%s in use", where)
 	case router.ErrNotEmpty:

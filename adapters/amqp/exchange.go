@@ -34,9 +34,9 @@ func (ch *channel) declareExchange(ctx context.Context, m *wire.ExchangeDeclare)
 	if m.Exchange == router.DefaultExchange {
 		return reservedName("exchange", "", "")
 	}
-	kind, ok := router.ParseKind(m.Type)
-	if !ok {
-		return failure(wire.CommandInvalid, "unknown exchange type '%s'", m.Type)
+	kind, delayed, err := exchangeKind(m)
+	if err != nil {
+		return err
 	}
 	alternate := ""
 	if v, ok := m.Arguments.Get(argumentAlternate); ok {
@@ -45,13 +45,31 @@ func (ch *channel) declareExchange(ctx context.Context, m *wire.ExchangeDeclare)
 		}
 	}
 	receipt, err := ch.conn.router.DeclareExchange(router.ExchangeSpec{
-		Name: strings.Clone(m.Exchange), Kind: kind, Durable: m.Durable, AutoDelete: m.AutoDelete, Internal: m.Internal,
+		Name: strings.Clone(m.Exchange), Kind: kind, Delayed: delayed, Durable: m.Durable, AutoDelete: m.AutoDelete, Internal: m.Internal,
 		Alternate: strings.Clone(alternate), Arguments: bytes.Clone(m.Arguments), Owner: router.Client,
 	})
 	if err != nil {
 		return withTypes(refusal(err), m.Arguments)
 	}
 	return ch.conn.wait(ctx, receipt)
+}
+
+// exchangeKind reads the type of an exchange. One that delays names the type by which it routes in an argument.
+func exchangeKind(m *wire.ExchangeDeclare) (kind router.Kind, delayed bool, err error) {
+	if m.Type == router.DelayedType {
+		v, _ := m.Arguments.Get(router.DelayedArgument)
+		text, _ := v.String()
+		kind, ok := router.ParseKind(text)
+		if !ok {
+			return 0, false, failure(wire.PreconditionFailed, "invalid argument '%s' for exchange '%s': it must be an existing exchange type", router.DelayedArgument, m.Exchange)
+		}
+		return kind, true, nil
+	}
+	kind, ok := router.ParseKind(m.Type)
+	if !ok {
+		return 0, false, failure(wire.CommandInvalid, "unknown exchange type '%s'", m.Type)
+	}
+	return kind, false, nil
 }
 
 // withTypes names the type of a received argument that the object does not have, as RabbitMQ does.

@@ -40,7 +40,7 @@ type conn struct {
 	decoder   decoder
 	ingress   ingress
 	publisher *router.Publisher
-	aliases   []string // topic by alias, less one
+	aliases   []string                    // topic by alias, less one
 	held      session.Park[publishPacket] // PUBLISH packets that wait for the gate
 	row       [1]queue.Row
 	acked     []queue.Delivery // acknowledged and not settled yet

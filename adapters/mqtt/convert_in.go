@@ -37,6 +37,8 @@ type ingress struct {
 	replies  Replies // may be nil
 	losses   *Losses
 
+	delay int64 // milliseconds until the message built last is to be routed, 0 for at once
+
 	// scratch
 	head   message.Head
 	users  message.Headers
@@ -74,6 +76,7 @@ func (in *ingress) message(p *publishPacket, exchange, key string, now int64) *m
 	if p.hasExpiry {
 		m.Expires = now + int64(p.expiry)*1000
 	}
+	in.delay = 0
 	head := in.properties(m, p)
 	if p.private {
 		m.Head, m.Body = append(message.Head(nil), head...), p.payload
@@ -167,6 +170,10 @@ func (in *ingress) userProperties(head message.Head, m *message.Message, list []
 					places = appendPlace(places, kept, u)
 					break
 				}
+			}
+			if u.Key == router.DelayHeader { // it stays; what is no number is no delay
+				delay, _ := router.DelayOf(u.Val)
+				in.delay = max(in.delay, delay)
 			}
 			headers = message.AppendStringField(headers, u.Key, u.Val)
 		}

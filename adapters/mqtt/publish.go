@@ -53,9 +53,17 @@ func (c *conn) again(p *publishPacket, counted bool) error {
 func (c *conn) deliver(p *publishPacket) error {
 	exchange, key, ok := c.address(p.topic)
 	if !ok {
-		return c.refuse(p)
+		if strings.HasPrefix(p.topic, replyPrefix) {
+			// The address died with its connection, or is forged: to the client it has no subscriber.
+			return c.refuse(p, LossUnknownReplyToken, ReasonNoMatchingSubscribers)
+		}
+		return c.refuse(p, LossRefusedTopic, ReasonTopicNameInvalid)
 	}
-	return c.route(p, c.ingress.message(p, exchange, key, time.Now().UnixMilli()))
+	m := c.ingress.message(p, exchange, key, time.Now().UnixMilli())
+	if c.ingress.delay > router.MaxDelay {
+		return c.refuse(p, LossRefusedDelay, ReasonImplementationSpecific)
+	}
+	return c.route(p, m)
 }
 
 // resolveAlias puts the topic of an alias in, or remembers it (5.0, section 3.3.2.3.4).
@@ -113,14 +121,9 @@ func (c *conn) address(topic string) (exchange, key string, ok bool) {
 	return c.ingress.replies.Resolve(token)
 }
 
-// refuse answers a publish to a topic that takes none. Before 5.0 there is no word for it: the client gets its
+// refuse answers a publish that is not accepted. Before 5.0 there is no word for it: the client gets its
 // acknowledgement [MQTT-3.3.5-2], and the loss is counted.
-func (c *conn) refuse(p *publishPacket) error {
-	loss, reason := LossRefusedTopic, ReasonTopicNameInvalid
-	if strings.HasPrefix(p.topic, replyPrefix) {
-		// The address died with its connection, or is forged: to the client it has no subscriber.
-		loss, reason = LossUnknownReplyToken, ReasonNoMatchingSubscribers
-	}
+func (c *conn) refuse(p *publishPacket, loss Loss, reason Reason) error {
 	c.server.losses.add(loss)
 	switch p.qos {
 	case qos1:
@@ -143,7 +146,7 @@ func (c *conn) route(p *publishPacket, m *message.Message) error {
 		// In the message's own record, so that no crash can separate them (decision 19).
 		rows = append(rows, c.session.receivedRow(p.id, false))
 	}
-	result, receipt, err := c.publisher.Publish(m, rows...)
+	result, receipt, err := c.publisher.PublishAfter(c.ingress.delay, m, rows...)
 	if _, known := errors.AsType[*router.Error](err); known {
 		// The exchange of a reply address is gone.
 		c.server.losses.add(LossUnknownReplyToken)

@@ -25,8 +25,8 @@ type Config struct {
 	Host func(vhost string) (Host, bool)
 
 	Gate   *session.Gate // holds publishes back while it is shut; nil never does
-	VHost  string // the virtual host of this listener's clients; "" is "/"
-	State  State  // nil: sessions do not survive a restart
+	VHost  string        // the virtual host of this listener's clients; "" is "/"
+	State  State         // nil: sessions do not survive a restart
 	Limits Limits
 	Log    *slog.Logger
 }

@@ -1,6 +1,10 @@
 package mqtt
 
-import "time"
+import (
+	"time"
+
+	"tridge/core/router"
+)
 
 // delayedWill is a will that is published at a time, unless its client comes back before (5.0, section 3.1.3.2.2).
 type delayedWill struct {
@@ -26,7 +30,7 @@ func (s *Server) publishWill(cs *clientSession) {
 	cs.will = nil
 	in := ingress{clientID: cs.key.clientID, user: w.user, replies: cs.host.Replies, losses: &s.losses}
 	m := in.message(&w.will.publish, topicExchange, swap(w.will.publish.topic), time.Now().UnixMilli())
-	if _, _, err := cs.host.Router.NewPublisher(0).Publish(m); err != nil {
+	if _, _, err := cs.host.Router.NewPublisher(0).PublishAfter(min(in.delay, router.MaxDelay), m); err != nil {
 		s.log.Error("will not published", "vhost", cs.key.vhost, "client", cs.key.clientID, "err", err)
 	}
 }

@@ -33,6 +33,8 @@ type ingress struct {
 	// tempQueue returns the name of the queue that a /temp-queue/ name means on this connection.
 	tempQueue func(name string) (string, error)
 
+	delay int64 // milliseconds until the message built last is to be routed, 0 for at once
+
 	// scratch
 	head      message.Head
 	headers   message.Headers
@@ -67,6 +69,7 @@ func (in *ingress) properties(m *message.Message, f *wire.Frame) (message.Head, 
 	}
 	headers, places := in.headers[:0], in.originals[:0]
 	hint, _ := f.Get(message.TypesHeader)
+	in.delay = 0
 	met, kept := 0, 0 // set of the fields met already; headers that go out again
 	for i := range f.Headers {
 		h := &f.Headers[i]
@@ -77,6 +80,12 @@ func (in *ingress) properties(m *message.Message, f *wire.Frame) (message.Head, 
 		case fieldStamp:
 			in.losses.add(LossForgedStamp)
 			continue
+		case fieldDelay:
+			if err := in.delays(h); err != nil {
+				return nil, err
+			}
+		case fieldSchedule:
+			return nil, notSupported("repeated deliveries (" + h.Name + ") are")
 		}
 		kept++
 		first := is.property() && met&(1<<is) == 0
@@ -143,6 +152,16 @@ func (in *ingress) lift(head message.Head, m *message.Message, is field, value s
 		return head, value, setDeadline(m, "expires", value, 0)
 	}
 	return liftNumber(head, m, is, value), value, nil
+}
+
+// delays reads when a message is to be routed. Of two headers that say it the longer delay counts; a negative one is none.
+func (in *ingress) delays(h *wire.Header) error {
+	delay, ok := router.DelayOf(h.Value)
+	if !ok || delay > router.MaxDelay {
+		return badHeader(wire.Send, h.Name, h.Value, "milliseconds, at most ten years")
+	}
+	in.delay = max(in.delay, delay)
+	return nil
 }
 
 // liftNumber is lift for the headers whose values are numbers and truth values.

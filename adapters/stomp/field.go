@@ -6,6 +6,7 @@ import (
 
 	"tridge/adapters/stomp/wire"
 	"tridge/core/message"
+	"tridge/core/router"
 )
 
 // field is a header of SEND that stands for something other than itself. The zero field is an ordinary header.
@@ -34,6 +35,8 @@ const (
 	fieldStamp    // the gateway's to say (decision 25)
 	fieldControl  // of the SEND frame and not of its message
 	fieldReserved // of the MESSAGE frame: a publisher's header of that name cannot be delivered
+	fieldDelay    // a header like any other, that also says when the message is to be routed
+	fieldSchedule // ActiveMQ's word for what cannot be had here: more than a delay
 )
 
 // The headers that are written in more than one place.
@@ -48,6 +51,8 @@ const (
 	headerReplyOriginal = "x-reply-to-topic"
 	headerClientID      = "x-gw-client-id"
 	headerProtocol      = "x-gw-protocol"
+
+	headerScheduledDelay = "AMQ_SCHEDULED_DELAY" // ActiveMQ's
 )
 
 // fieldOf returns what a header of that name stands for. conversions.md, section 2.
@@ -95,6 +100,10 @@ func fieldOf(name string) field {
 		return fieldControl
 	case headerSubscription, "ack", "redelivered":
 		return fieldReserved
+	case headerScheduledDelay, router.DelayHeader:
+		return fieldDelay
+	case "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON":
+		return fieldSchedule
 	}
 	return ordinary
 }

@@ -11,6 +11,7 @@ import (
 type heldFrame struct {
 	message *message.Message // nil: only the RECEIPT
 	to      destination
+	delay   int64  // milliseconds, as its SEND said
 	id      string // of the RECEIPT
 	asked   bool   // for a RECEIPT
 	receipt confirm.Receipt
@@ -24,16 +25,16 @@ func overtakes(command string) bool {
 
 // hold parks a SEND behind those before it. When there is no room for it, the reader waits until the gate is open; it
 // reads nothing meanwhile.
-func (c *conn) hold(f *wire.Frame, to destination, m *message.Message) error {
+func (c *conn) hold(f *wire.Frame, to destination, m *message.Message, delay int64) error {
 	if c.held.Room(m.Size()) {
 		id, asked := receiptOf(f)
-		c.held.Add(heldFrame{message: m, to: to, id: id, asked: asked}, m.Size()+len(id))
+		c.held.Add(heldFrame{message: m, to: to, delay: delay, id: id, asked: asked}, m.Size()+len(id))
 		return nil
 	}
 	if err := c.passHeld(); err != nil {
 		return err
 	}
-	receipt, err := c.deliver(to, m)
+	receipt, err := c.deliver(to, m, delay)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (c *conn) releaseHeld() error {
 		}
 		if h.message != nil {
 			var err error
-			if h.receipt, err = c.deliver(h.to, h.message); err != nil {
+			if h.receipt, err = c.deliver(h.to, h.message, h.delay); err != nil {
 				e := refusal(err)
 				if e.Receipt == "" {
 					e.Receipt = h.id

@@ -33,9 +33,9 @@ func (c *conn) send(f *wire.Frame) error {
 		return err
 	}
 	if c.held.Len() > 0 || c.inlet.Shut() != 0 {
-		return c.hold(f, to, m)
+		return c.hold(f, to, m, c.ingress.delay)
 	}
-	receipt, err := c.deliver(to, m)
+	receipt, err := c.deliver(to, m, c.ingress.delay)
 	if err != nil {
 		return err
 	}
@@ -43,23 +43,33 @@ func (c *conn) send(f *wire.Frame) error {
 	return nil
 }
 
-// deliver publishes m, which goes to that destination. The receipt is safe when it is.
-func (c *conn) deliver(to destination, m *message.Message) (confirm.Receipt, error) {
-	result, receipt, err := c.publisher.Publish(m)
-	if err == nil && result == router.Unroutable {
+// deliver publishes m, which goes to that destination after delay milliseconds. The receipt is safe when it is.
+func (c *conn) deliver(to destination, m *message.Message, delay int64) (receipt confirm.Receipt, err error) {
+	var result router.Result
+	var declared confirm.Receipt
+	if delay <= 0 {
+		if result, receipt, err = c.publisher.Publish(m); err != nil {
+			return confirm.Receipt{}, err
+		}
+	}
+	if delay > 0 || result == router.Unroutable {
+		// A queue is declared on first use, and again when it has been deleted; for a delayed message now, because nobody
+		// will be there to do it when the time has come.
 		switch to.kind {
-		case toQueue: // declared on first use, and again when it has been deleted
-			var declared confirm.Receipt
-			if _, declared, err = c.queue(to.key); err == nil {
-				result, receipt, err = c.publisher.Publish(m)
-				receipt = receipt.Join(declared)
-			}
+		case toQueue:
+			_, declared, err = c.queue(to.key)
 		case toExistingQueue:
 			_, err = c.router.Queue(to.key, c.origin)
 		}
-	}
-	if err != nil {
-		return confirm.Receipt{}, err
+		if err != nil {
+			return confirm.Receipt{}, err
+		}
+		if delay > 0 || to.kind == toQueue {
+			if result, receipt, err = c.publisher.PublishAfter(delay, m); err != nil {
+				return confirm.Receipt{}, err
+			}
+			receipt = receipt.Join(declared)
+		}
 	}
 	if result == router.Refused {
 		return confirm.Receipt{}, failure("Queue full", "a queue for this message is at its limit")

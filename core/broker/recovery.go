@@ -33,6 +33,7 @@ type recovery struct {
 	secret   []byte // of reply tokens
 	vhosts   map[string]*VHost
 	queues   map[uint32]*queue.Local
+	delayed  map[uint32]*queue.Delayed
 	messages int
 	orphans  map[uint32]*queue.Local // what waits for queues that are no more, as if they were: it may be millions
 }
@@ -75,6 +76,10 @@ func (r *recovery) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 			q.Restore(at, i)
 			continue
 		}
+		if d := r.delayed[id]; d != nil {
+			d.Put(queue.Held{Due: i.Expires, Pos: at})
+			continue
+		}
 		orphans := r.orphans[id]
 		if orphans == nil {
 			if r.orphans == nil {
@@ -95,6 +100,7 @@ func (r *recovery) build() error {
 	}
 	r.built = true
 	r.vhosts, r.queues = map[string]*VHost{}, map[uint32]*queue.Local{}
+	r.delayed = map[uint32]*queue.Delayed{}
 	var used uint32
 	if v := r.counters[keyQueueIDs]; len(v) == 4 {
 		used = binary.BigEndian.Uint32(v)
@@ -127,6 +133,10 @@ func (r *recovery) build() error {
 		for id, q := range queues {
 			r.queues[id] = q
 			ids.next = max(ids.next, id) // a crash may have come before the mark of another virtual host's id
+		}
+		if id, list := v.Router.Delayed(); id != 0 {
+			r.delayed[id] = list
+			ids.next = max(ids.next, id)
 		}
 		for _, row := range r.retained {
 			v.Retained.Restore(row.key, row.at)

@@ -40,6 +40,10 @@ const (
 	// headers. Whoever changes the headers of a message takes it away.
 	OriginalTable Property = 0x41
 
+	// Lifetime is an integer: the milliseconds that a delayed message may live once it is routed. Nobody but the router
+	// meets it: it takes it away when it routes the message.
+	Lifetime Property = 0x50
+
 	headersTag Property = 0x7f // the rest of the block is the header list
 )
 

@@ -8,15 +8,26 @@ import (
 )
 
 // Clock has the queues of a broker do on time what nobody asks them for: let the messages at their heads expire, and
-// end when they have not been used for long. It is one heap of queues by their next deadline, one goroutine and one
-// timer, however many messages and queues there are.
+// end when they have not been used for long; and Delayed let go what is due. It is one heap of those by their next
+// deadline, one goroutine and one timer, however many messages and queues there are.
 type Clock struct {
 	failed func(queue string, err error) // immutable
 	wake   chan struct{}                 // capacity 1: the first deadline has changed
 
-	mu    sync.Mutex // leaf, taken after a queue's
+	mu    sync.Mutex // leaf, taken after a sleeper's
 	queue alarms
 }
+
+// sleeper is what a clock can call: a queue, or what waits to be put on queues.
+type sleeper interface {
+	// due does what the time has come for. It is called by the clock's goroutine with no lock held.
+	due(clock int64) error
+	// clockAlarm is the same place for the life of the sleeper.
+	clockAlarm() *alarm
+	Name() string
+}
+
+func (q *Local) clockAlarm() *alarm { return &q.alarm }
 
 // NewClock returns a clock. failed is told of messages that could not leave their queue; it will be tried again.
 func NewClock(failed func(queue string, err error)) *Clock {
@@ -37,10 +48,10 @@ func (c *Clock) Run(ctx context.Context) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		clock := now()
-		q, next := c.next(clock)
-		if q != nil {
-			if err := q.due(clock); err != nil {
-				c.failed(q.name, err)
+		s, next := c.next(clock)
+		if s != nil {
+			if err := s.due(clock); err != nil {
+				c.failed(s.Name(), err)
 			}
 			continue
 		}
@@ -57,30 +68,31 @@ func (c *Clock) Run(ctx context.Context) {
 	}
 }
 
-// next takes the queue out that is due first; when none is, it returns when one will be, 0 for never.
-func (c *Clock) next(clock int64) (due *Local, at int64) {
+// next takes the one out that is due first; when none is, it returns when one will be, 0 for never.
+func (c *Clock) next(clock int64) (due sleeper, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case len(c.queue) == 0:
 		return nil, 0
-	case c.queue[0].alarm.at > clock:
-		return nil, c.queue[0].alarm.at
+	case c.queue[0].at > clock:
+		return nil, c.queue[0].at
 	}
-	due, _ = heap.Pop(&c.queue).(*Local)
-	return due, 0
+	first, _ := heap.Pop(&c.queue).(*alarm)
+	return first.owner, 0
 }
 
-// set has q called at that time and not at another.
-func (c *Clock) set(q *Local, at int64) {
+// set has s called at that time and not at another.
+func (c *Clock) set(s sleeper, at int64) {
+	a := s.clockAlarm()
 	c.mu.Lock()
-	q.alarm.at = at
-	if q.alarm.index == 0 {
-		heap.Push(&c.queue, q)
+	a.at, a.owner = at, s
+	if a.index == 0 {
+		heap.Push(&c.queue, a)
 	} else {
-		heap.Fix(&c.queue, q.alarm.index-1)
+		heap.Fix(&c.queue, a.index-1)
 	}
-	first := c.queue[0] == q
+	first := c.queue[0] == a
 	c.mu.Unlock()
 	if first {
 		select {
@@ -90,46 +102,47 @@ func (c *Clock) set(q *Local, at int64) {
 	}
 }
 
-// forget has q not called any more.
-func (c *Clock) forget(q *Local) {
+// forget has s not called any more.
+func (c *Clock) forget(s sleeper) {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q.alarm.index != 0 {
-		heap.Remove(&c.queue, q.alarm.index-1)
+	if a := s.clockAlarm(); a.index != 0 {
+		heap.Remove(&c.queue, a.index-1)
 	}
 }
 
-// alarm is a queue's place in its clock, guarded by the clock's mu.
+// alarm is a sleeper's place in its clock, guarded by the clock's mu.
 type alarm struct {
+	owner sleeper
 	at    int64 // Unix milliseconds
 	index int   // in the heap, from 1; 0 when it is not there
 }
 
 // alarms is a heap, see container/heap.
-type alarms []*Local
+type alarms []*alarm
 
 func (a alarms) Len() int           { return len(a) }
-func (a alarms) Less(i, j int) bool { return a[i].alarm.at < a[j].alarm.at }
+func (a alarms) Less(i, j int) bool { return a[i].at < a[j].at }
 
 func (a alarms) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
-	a[i].alarm.index, a[j].alarm.index = i+1, j+1
+	a[i].index, a[j].index = i+1, j+1
 }
 
 func (a *alarms) Push(x any) {
-	q, _ := x.(*Local)
-	*a = append(*a, q)
-	q.alarm.index = len(*a)
+	one, _ := x.(*alarm)
+	*a = append(*a, one)
+	one.index = len(*a)
 }
 
 func (a *alarms) Pop() any {
 	last := len(*a) - 1
-	q := (*a)[last]
+	one := (*a)[last]
 	(*a)[last] = nil
 	*a = (*a)[:last]
-	q.alarm.index = 0
-	return q
+	one.index = 0
+	return one
 }

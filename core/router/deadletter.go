@@ -147,11 +147,12 @@ func (r *Router) plan(moves []move, m *message.Message, b *branch, renamed bool)
 	return append(moves, to)
 }
 
-// move is a dead letter and where it goes.
+// move is a dead letter, or a message whose delay is over, and where it goes.
 type move struct {
 	message *message.Message
 	queues  []*queue.Local
-	record  int // index in the transaction, -1 when it stays in memory
+	record  int  // index in the transaction, -1 when it stays in memory
+	keep    bool // it also becomes the last value of its key
 }
 
 // The headers a dead letter carries.

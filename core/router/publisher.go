@@ -49,18 +49,19 @@ func (r *Router) NewPublisher(origin uint64) *Publisher {
 // caller first says what its protocol wants said about the result (basic.return) and then redeems the receipt, which
 // is safe when all targets and rows are. m is shared from here on and must not change.
 //
+// An exchange that delays holds m for as long as its header DelayHeader says, and then it is as with PublishAfter.
+//
 // The error is an *Error when the exchange does not exist or takes no messages; any other comes from the log.
 func (p *Publisher) Publish(m *message.Message, rows ...queue.Row) (Result, confirm.Receipt, error) {
-	if m.Exchange == DefaultExchange && strings.HasPrefix(m.Key, ReplyPrefix) && p.router.replies != nil {
-		if exchange, key, ok := p.router.replies.Resolve(m.Key[len(ReplyPrefix):]); ok {
-			redirected := *m
-			redirected.Exchange, redirected.Key = exchange, key
-			m = &redirected
-		}
-	}
+	m = p.redirected(m)
 	route, err := p.route(m)
 	if err != nil {
 		return Unroutable, confirm.Receipt{}, err
+	}
+	if route.delayed {
+		if delay := askedDelay(m); delay > 0 {
+			return p.hold(delay, m, rows)
+		}
 	}
 	keep := m.Retain && m.Exchange == TopicExchange && p.router.retainer != nil
 	if keep {
@@ -89,6 +90,20 @@ func (p *Publisher) Publish(m *message.Message, rows ...queue.Row) (Result, conf
 		at = queue.Pos{} // the record was for the rows: queues keep a transient message in memory
 	}
 	return p.put(m, at, targets.queues), receipt, nil
+}
+
+// redirected is m, or where a reply address of another protocol has it go.
+func (p *Publisher) redirected(m *message.Message) *message.Message {
+	if m.Exchange != DefaultExchange || !strings.HasPrefix(m.Key, ReplyPrefix) || p.router.replies == nil {
+		return m
+	}
+	exchange, key, ok := p.router.replies.Resolve(m.Key[len(ReplyPrefix):])
+	if !ok {
+		return m
+	}
+	redirected := *m
+	redirected.Exchange, redirected.Key = exchange, key
+	return &redirected
 }
 
 // publishBranches publishes a message that routes send on under other keys as well: one record for all of it.

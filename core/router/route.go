@@ -15,6 +15,7 @@ type route struct {
 	branches   []branch // the first is the message as published, the others go on under other keys
 	durable    bool     // some branch has a durable queue
 	perMessage bool     // depends on the headers: must not be cached
+	delayed    bool     // the exchange holds messages for as long as their header says
 }
 
 // branch is one name of the message and the queues that get it under that name.
@@ -38,7 +39,7 @@ func (r *Router) resolve(m *message.Message) (*route, error) {
 	if x.spec.Internal {
 		return nil, r.exchangeError(ErrInternal, m.Exchange)
 	}
-	w := walk{router: r, message: m, route: &route{source: x, generation: x.generation.Load()}}
+	w := walk{router: r, message: m, route: &route{source: x, generation: x.generation.Load(), delayed: x.spec.Delayed}}
 	w.visit(x, m.Key, 0)
 	for i := range w.route.branches {
 		b := &w.route.branches[i]

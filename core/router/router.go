@@ -37,7 +37,7 @@ type Config struct {
 	NextID func() (id uint32, rows []queue.Row)
 	Bodies *queue.Budget // what all queues keep in memory; nil for no limit
 	Pager  *queue.Pager  // bounds the memory of positions; nil for no limit
-	Clock  *queue.Clock  // has messages and queues expire on time; nil: messages when they are taken, queues never
+	Clock  *queue.Clock  // has messages and queues expire on time; nil: messages when they are taken, queues never, and what is delayed stays so
 	Slog   *slog.Logger
 }
 
@@ -56,6 +56,7 @@ type Router struct {
 
 	origins  atomic.Uint64
 	dead     deadLetters
+	delayed  delayed
 	counters Counters
 
 	// guarded by mu, which is taken before any queue's and the log's; never on a publish whose route is cached
@@ -69,6 +70,7 @@ type Router struct {
 type Counters struct {
 	DeadLetterCycles  atomic.Uint64 // not put on a queue they had died in before, without a consumer's doing
 	DeadLetterDropped atomic.Uint64 // because the dead letter exchange is gone
+	DelayedDropped    atomic.Uint64 // when their time had come: the exchange gone, no queue that wanted them, or one at its limit
 }
 
 // Counters returns the router's live counters.
@@ -90,6 +92,8 @@ func New(c Config) *Router {
 	}
 	r.dead.publisher = r.NewPublisher(0)
 	r.dead.publisher.buries = true
+	r.delayed.publisher = r.NewPublisher(0)
+	r.delayed.list = queue.NewDelayed(c.Name+" delayed", c.Clock, r.release)
 	for _, s := range []ExchangeSpec{
 		{Name: DefaultExchange, Kind: Direct},
 		{Name: "amq.direct", Kind: Direct},

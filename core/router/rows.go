@@ -12,6 +12,9 @@ import (
 // value is the declaration as JSON. Declarations are few and rarely written: plain JSON keeps a dump of the log
 // readable.
 
+// kindDelayed is the kind of the one row of a virtual host whose value is the id of its queue of delayed messages.
+const kindDelayed = "delayed"
+
 type exchangeRow struct{ ExchangeSpec }
 
 type queueRow struct {
@@ -96,6 +99,11 @@ func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {
 			return nil, fmt.Errorf("router: topology row %q: malformed key", row.Key)
 		}
 		byKind[parts[1]] = append(byKind[parts[1]], row)
+	}
+	for _, row := range byKind[kindDelayed] {
+		if err := r.restoreDelayed(row.Value); err != nil {
+			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+		}
 	}
 	for _, row := range byKind["exchange"] {
 		var s exchangeRow

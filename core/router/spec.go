@@ -51,12 +51,21 @@ const (
 type ExchangeSpec struct {
 	Name       string
 	Kind       Kind
+	Delayed    bool `json:",omitempty"` // holds messages for as long as their header DelayHeader says
 	Durable    bool
 	AutoDelete bool            // goes when its last binding has gone
 	Internal   bool            // takes messages from other exchanges only
 	Alternate  string          // gets what this exchange cannot route; "" for none
 	Arguments  message.Headers // as the client wrote them, for comparison
 	Owner      Owner
+}
+
+// typeName is the type that a client declares such an exchange with.
+func (s *ExchangeSpec) typeName() string {
+	if s.Delayed {
+		return DelayedType
+	}
+	return s.Kind.String()
 }
 
 // QueueSpec is what a queue is declared with.
@@ -106,6 +115,7 @@ var (
 	ErrInvalidName  = errors.New("name is not UTF-8")
 	ErrInUse        = errors.New("in use")
 	ErrNotEmpty     = errors.New("not empty")
+	ErrDelay        = errors.New("the delay is longer than ten years")
 )
 
 // Error says what went wrong with which object of the virtual host.

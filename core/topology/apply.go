@@ -140,7 +140,7 @@ func (a *application) planExchange(change Change, replaced map[string]bool) bool
 	switch {
 	case !found:
 		return true
-	case have.Kind == want.Kind && have.Durable == want.Durable && have.AutoDelete == want.AutoDelete &&
+	case have.Kind == want.Kind && have.Delayed == want.Delayed && have.Durable == want.Durable && have.AutoDelete == want.AutoDelete &&
 		have.Internal == want.Internal && sameFields(have.Arguments, want.Arguments):
 		return have.Owner != router.File // taken over from a client
 	case have.Owner != router.File:
