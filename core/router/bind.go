@@ -70,6 +70,9 @@ func (r *Router) newBinding(b Binding, origin uint64) (*binding, error) {
 func (r *Router) link(identity string, n *binding) {
 	n.source.add(identity, n)
 	if n.queue != nil {
+		if n.queue.incoming == nil {
+			n.queue.incoming = map[*binding]struct{}{}
+		}
 		n.queue.incoming[n] = struct{}{}
 	} else {
 		n.exchange.incoming[n] = struct{}{}

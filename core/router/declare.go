@@ -133,12 +133,14 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 
 // addQueue makes the queue and tells cached routes. mu is held.
 func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
-	e := &queueEntry{spec: s, incoming: map[*binding]struct{}{}}
+	e := &queueEntry{spec: s}
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
-		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Unused: func() { r.deleteUnused(e) },
-		Slog: r.slog,
+		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Slog: r.slog,
+	}
+	if s.Expires > 0 {
+		o.Unused = func() { r.deleteUnused(e) }
 	}
 	if s.DeadLetter {
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }

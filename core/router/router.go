@@ -81,7 +81,7 @@ type queueEntry struct {
 	spec     QueueSpec
 	queue    *queue.Local
 	declared confirm.Receipt // safe when the declaration is
-	incoming map[*binding]struct{}
+	incoming map[*binding]struct{} // made by the first one
 }
 
 // New returns a router with the exchanges every virtual host has.
