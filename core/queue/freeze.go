@@ -65,39 +65,28 @@ type freezer struct {
 
 // resume goes on with the page before, if it is a small one.
 func (w *freezer) resume() {
-	c := w.after
-	if c == nil || c.page == nil || c.page.sealed || c.page.shown > 1 || c.cut {
-		return
+	if c := w.after; c != nil && c.open() {
+		w.data, w.last = append(w.data, c.page.data...), *c.page.tail
+		w.into, w.count = c, int(c.page.count)
 	}
-	r := pageReader{data: c.page.data}
-	for _, ok := r.next(); ok; _, ok = r.next() {
-	}
-	if r.bad || r.last.order != c.top {
-		return // the entry with that order is out with a consumer: its page is left as it is
-	}
-	w.data, w.last = append(w.data, c.page.data...), r.last
-	w.into, w.count = c, int(c.page.count)
+}
+
+// open reports whether entries can be added to the page of c: it is in memory, and c shows the end of it.
+func (c *chunk) open() bool {
+	return c.page != nil && !c.page.sealed() && c.page.shown == 1 && !c.cut && c.page.tail.order == c.top
 }
 
 func (w *freezer) add(e *entry) {
-	l := &w.queue.ready
 	if e.message != nil {
-		l.cached -= e.cost()
-		if e.extra == 0 {
-			e.extra = extraOf(e.message)
-		}
-		e.message = nil
-		w.queue.opts.Bodies.countReleased()
+		w.queue.ready.cached -= e.cost()
+		w.queue.forsake(e)
 	}
 	e.flags &^= urgent
 	if w.full(w.count) {
 		w.end()
 	}
 	if w.count == 0 {
-		w.bottom, w.deadline = e.order, e.expires
-		if e.flags&undated != 0 {
-			w.deadline = 1
-		}
+		w.bottom, w.deadline = e.order, e.deadline()
 	}
 	w.pageWriter.add(e)
 	w.count++
@@ -118,12 +107,67 @@ func (w *freezer) end() {
 	c.top, p.count = w.last.order, uint16(w.count)
 	if len(w.data) < q.pager.small && w.count < maxPageEntries {
 		p.data = append(make([]byte, 0, len(w.data)), w.data...)
+		p.tail = new(entry)
+		*p.tail = w.last
 	} else {
-		p.data, p.sealed = sealed(w.data), true
-		q.pager.write(q, p)
+		q.seal(p, w.data)
 	}
 	w.after, w.into, w.count = c, nil, 0
 	w.data, w.last = w.buffer[:0], entry{}
+}
+
+// seal ends a page whose entries are data.
+func (q *Local) seal(p *page, data []byte) {
+	p.data, p.tail = seal(data), nil
+	q.pager.write(q, p)
+}
+
+// deadline is when e expires: 0 for never, the past when it has to be read first.
+func (e *entry) deadline() int64 {
+	if e.flags&undated != 0 {
+		return 1
+	}
+	return e.expires
+}
+
+// forsake takes the message of e, which can be read back, out of memory.
+func (q *Local) forsake(e *entry) {
+	if e.message == nil {
+		return
+	}
+	if e.extra == 0 {
+		e.extra = extraOf(e.message)
+	}
+	e.message = nil
+	q.opts.Bodies.countReleased()
+}
+
+// chills reports whether an entry that comes now is better off in a page at once: memory is short, its list ends with a
+// page or is empty, and nobody is about to take it. Without this, messages that come to many queues in turn would each
+// take a block for themselves.
+func (q *Local) chills(l *list, e *entry) bool {
+	return (l.last == nil || l.last.block == nil) && q.pager.short() && e.pos.Seq != 0 && e.flags&urgent == 0 && q.hungry() == 0
+}
+
+// chill appends an entry, whose order is above all others, to the page at the end of l.
+func (q *Local) chill(l *list, e *entry) {
+	q.forsake(e)
+	c := l.last
+	if c == nil || !c.open() {
+		c = l.chain(c)
+		c.page = &page{deadline: e.deadline(), shown: 1, tail: new(entry)}
+		c.bottom = e.order
+	}
+	p := c.page
+	w := pageWriter{data: p.data, last: *p.tail}
+	w.add(e)
+	p.data, *p.tail = w.data, w.last
+	p.count++
+	c.top = e.order
+	l.add(e)
+	if len(p.data) >= q.pager.small || p.count >= maxPageEntries {
+		q.seal(p, p.data)
+	}
 }
 
 // thaw brings the entries that p.c shows back into chunks. mu is released while it reads: afterwards p is no longer

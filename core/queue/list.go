@@ -227,6 +227,11 @@ func (l *list) remove(p place) {
 
 func (l *list) count(c *chunk, e *entry) {
 	c.live++
+	l.add(e)
+}
+
+// add counts an entry that has come to the list.
+func (l *list) add(e *entry) {
 	l.len++
 	l.bytes += int64(e.size)
 	if e.mortal() {

@@ -33,13 +33,16 @@ const (
 // page is guarded by the mu of the queue whose list it is in.
 type page struct {
 	data     []byte // nil: it is in the scratch file
+	tail     *entry // the last one, while there may be more; nil: there will not
 	deadline int64  // when its first entry expires: 0 for never, 1 when that has to be read
 	unit     uint32 // where it is in the scratch file
 	size     uint16 // bytes there, the checksum among them
 	count    uint16 // of entries
 	shown    int32  // chunks that show it; 0: nobody needs it any more
-	sealed   bool   // data ends with the checksum and does not change any more
 }
+
+// sealed reports whether the bytes of p end with the checksum, and do not change any more.
+func (p *page) sealed() bool { return p.tail == nil }
 
 var (
 	errPage     = errors.New("malformed page")
@@ -172,7 +175,7 @@ func (r *pageReader) signed() int64 {
 
 // entries returns the coded entries of a page whose bytes are data, and reads them once to know that they are whole.
 func (p *page) entries(data []byte) ([]byte, error) {
-	if p.sealed {
+	if p.sealed() {
 		var err error
 		if data, err = unsealed(data); err != nil {
 			return nil, err
@@ -190,8 +193,8 @@ func (p *page) entries(data []byte) ([]byte, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sealed returns data with its checksum, in memory of its own.
-func sealed(data []byte) []byte {
+// seal returns data with its checksum, in memory of its own.
+func seal(data []byte) []byte {
 	whole := append(make([]byte, 0, len(data)+checksumSize), data...)
 	return binary.BigEndian.AppendUint32(whole, crc32.Checksum(data, castagnoli))
 }

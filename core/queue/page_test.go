@@ -41,8 +41,8 @@ func TestPageKeepsEveryField(t *testing.T) {
 		if len(w.data)+checksumSize > maxPageBytes {
 			t.Fatalf("seed %d: %d bytes", seed, len(w.data))
 		}
-		p := page{count: uint16(len(want)), sealed: true}
-		data, err := p.entries(sealed(w.data))
+		p := page{count: uint16(len(want))}
+		data, err := p.entries(seal(w.data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +70,8 @@ func TestDamagedPageIsFoundOut(t *testing.T) {
 	for i := range uint64(100) {
 		w.add(&entry{order: i + 1, pos: Pos{Seq: i * 300, Size: 100}})
 	}
-	whole := sealed(w.data)
-	p := page{count: 100, sealed: true}
+	whole := seal(w.data)
+	p := page{count: 100}
 	for i := range whole {
 		damaged := slices.Clone(whole)
 		damaged[i] ^= 0x10

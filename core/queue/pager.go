@@ -144,6 +144,9 @@ func (p *Pager) Run(ctx context.Context) {
 	}
 }
 
+// short reports whether memory is nearly used up.
+func (p *Pager) short() bool { return p.lent.Load() >= p.limit-p.limit/8 }
+
 // help has a few blocks leave memory when the pager's goroutine does not keep up. It is called with no lock held.
 func (p *Pager) help() {
 	if threshold := p.threshold.Load(); p.lent.Load() > threshold+p.limit/4 {

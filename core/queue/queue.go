@@ -247,7 +247,11 @@ func (q *Local) Restore(at Pos, i Info) {
 func (q *Local) add(e entry, priority uint8) {
 	q.order++
 	e.order = q.order
-	q.ready.at(min(priority, q.opts.MaxPriority)).push(e)
+	if l := q.ready.at(min(priority, q.opts.MaxPriority)); q.chills(l, &e) {
+		q.chill(l, &e)
+	} else {
+		l.push(e)
+	}
 	q.stats.Published++
 }
 

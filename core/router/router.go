@@ -80,7 +80,7 @@ func (r *Router) Counters() *Counters { return &r.counters }
 type queueEntry struct {
 	spec     QueueSpec
 	queue    *queue.Local
-	declared confirm.Receipt // safe when the declaration is
+	declared confirm.Receipt       // safe when the declaration is
 	incoming map[*binding]struct{} // made by the first one
 }
 
