@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/reply"
 	"tridge/core/retained"
@@ -175,3 +176,11 @@ func newClock(log *slog.Logger) *queue.Clock {
 
 // openingLog stands for the log while it is being opened: what is rebuilt from it needs it only afterwards.
 type openingLog struct{ queue.Log }
+
+// ReadRun implements queue.RunReader.
+func (l *openingLog) ReadRun(ps []queue.Pos, ms []*message.Message) int {
+	if runs, ok := l.Log.(queue.RunReader); ok {
+		return runs.ReadRun(ps, ms)
+	}
+	return 0
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"tridge/core/confirm"
+	"tridge/core/message"
 )
 
 // TakeBack undoes a dead letter that could not be handed over: the messages return to their places.
@@ -77,8 +78,11 @@ func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Rea
 func (q *Local) load(ds []Delivery) (int, error) {
 	var lost []lostMessage
 	var failed error
-	n := 0
+	n, together := 0, true
 	for i := range ds {
+		if together && ds[i].Message == nil && i+1 < len(ds) && ds[i+1].Message == nil {
+			together = q.loadRun(ds[i:]) // where one lies alone, so do the others
+		}
 		if ds[i].Message == nil && failed == nil {
 			m, err := q.log.Read(ds[i].pos)
 			switch {
@@ -98,6 +102,30 @@ func (q *Local) load(ds []Delivery) (int, error) {
 	}
 	q.abandon(lost)
 	return n, failed
+}
+
+// runAtOnce is how many messages are asked for in one read.
+const runAtOnce = 64
+
+// loadRun reads what it can of messages that lie side by side; those it cannot are read one by one. It reports whether
+// it was worth it.
+func (q *Local) loadRun(ds []Delivery) bool {
+	runs, ok := q.log.(RunReader)
+	if !ok {
+		return false
+	}
+	var ps [runAtOnce]Pos
+	var ms [runAtOnce]*message.Message
+	n := 0
+	for n < min(len(ds), runAtOnce) && ds[n].Message == nil {
+		ps[n] = ds[n].pos
+		n++
+	}
+	got := runs.ReadRun(ps[:n], ms[:n])
+	for i, m := range ms[:got] {
+		ds[i].Message = m
+	}
+	return got > 1
 }
 
 // lostMessage is a token whose message cannot be read, and why not.

@@ -26,6 +26,13 @@ type Log interface {
 	confirm.Syncer
 }
 
+// RunReader is a Log that reads messages which lie side by side with one access to the disk.
+type RunReader interface {
+	// ReadRun reads messages at the beginning of ps into ms, which is as long, and returns how many: as many as can be
+	// read at once, 0 when that is none. It says nothing about those that follow: Read does.
+	ReadRun(ps []Pos, ms []*message.Message) int
+}
+
 // ErrUnreadable says that the message at a position is not there or damaged.
 var ErrUnreadable = errors.New("queue: message cannot be read")
 

@@ -28,6 +28,7 @@ type Log struct {
 	running  sync.WaitGroup    // the preparer and the compactor
 	flushed  chan struct{}     // closed when the flush loop has ended
 	timer    *time.Timer       // of the lazy sync
+	buffers  runBuffers
 
 	// flush goroutine
 	begun bool     // the first segment of this life of the log is begun; set before the goroutine starts
@@ -65,8 +66,9 @@ type Log struct {
 }
 
 var (
-	_ queue.Log      = (*Log)(nil)
-	_ confirm.Syncer = (*Log)(nil)
+	_ queue.Log       = (*Log)(nil)
+	_ queue.RunReader = (*Log)(nil)
+	_ confirm.Syncer  = (*Log)(nil)
 )
 
 // place is where a record is.
