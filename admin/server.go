@@ -8,13 +8,26 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"tridge/core/broker"
+	"tridge/core/queue"
+	"tridge/core/wal"
 )
 
 // Config is what a Server reads from. The functions are called from many goroutines.
 type Config struct {
 	Ready     func() error      // nil, or why the gateway takes no traffic
 	Listeners func() []Listener // where it listens now
-	Log       *slog.Logger
+	// Broker returns what the gateway serves, nil until it is open. It may be closed again while requests are answered.
+	Broker func() Broker
+	Log    *slog.Logger
+}
+
+// Broker is what a server asks of core/broker.
+type Broker interface {
+	Alarms() []broker.Alarm
+	LogStats() wal.Stats
+	BodyStats() queue.BudgetStats
 }
 
 // Listener is one address the gateway listens on.
@@ -37,6 +50,8 @@ func NewServer(c Config) *Server {
 	s.get("/livez", s.live)
 	s.get("/readyz", s.ready)
 	s.get("/api/listeners", s.listeners)
+	s.get("/api/health/checks/alarms", s.alarms)
+	s.get("/api/log", s.log)
 	s.mux.HandleFunc("GET /debug/pprof/", s.profile)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Object Not Found", "nothing is at "+r.URL.Path)

@@ -15,7 +15,8 @@ import (
 )
 
 func newServer(ready func() error, listeners ...Listener) *Server {
-	return NewServer(Config{Ready: ready, Listeners: func() []Listener { return listeners }, Log: slog.New(slog.DiscardHandler)})
+	none := func() Broker { return nil }
+	return NewServer(Config{Broker: none, Ready: ready, Listeners: func() []Listener { return listeners }, Log: slog.New(slog.DiscardHandler)})
 }
 
 func TestAnswers(t *testing.T) {
@@ -35,6 +36,8 @@ func TestAnswers(t *testing.T) {
 		{"listeners", draining, "GET", "/api/listeners", 200, `[{"protocol":"amqp","address":"127.0.0.1:5672"}]`},
 		{"nothing there", ready, "GET", "/livez/", 404, `{"error":"Object Not Found","reason":"nothing is at /livez/"}`},
 		{"root", ready, "GET", "/", 404, `{"error":"Object Not Found","reason":"nothing is at /"}`},
+		{"alarms before the data is open", ready, "GET", "/api/health/checks/alarms", 503, `{"status":"failed","reason":"the data directory is not open yet"}`},
+		{"log before the data is open", ready, "GET", "/api/log", 503, `{"error":"not ready","reason":"the data directory is not open yet"}`},
 		{"wrong method", ready, "DELETE", "/api/listeners", 405, `{"error":"Method Not Allowed","reason":"DELETE is not for /api/listeners"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -37,6 +37,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 		Limits:    Limits{50, 16 << 20, 3 * time.Second},
 		Log:       Log{slog.LevelDebug, true},
 		Store:     Store{SyncInterval, 64 << 20},
+		Alarms:    Alarms{0.5, 2 << 30, 1 << 30},
 	}
 	if !reflect.DeepEqual(g, want) {
 		t.Errorf("got\n%+v, want\n%+v", g, want)

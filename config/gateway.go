@@ -22,6 +22,7 @@ type Gateway struct {
 	Limits    Limits
 	Log       Log
 	Store     Store
+	Alarms    Alarms
 }
 
 // Off, as an address, means that nothing listens.
@@ -67,6 +68,13 @@ type Store struct {
 	BodyMemory int64 // bytes of waiting messages kept in memory; 0 leaves it to the gateway
 }
 
+// Alarms say when publishers are held back.
+type Alarms struct {
+	MemoryShare float64 // of the smaller of the machine's memory and the control group's
+	MemoryLimit int64   // bytes; above 0 it rules over MemoryShare
+	DiskFree    int64   // bytes that must be free where the data directory is; 0 waits until the disk is full
+}
+
 // Default returns every default there is: what a gateway without a file does.
 func Default() Gateway {
 	return Gateway{
@@ -77,6 +85,7 @@ func Default() Gateway {
 		Limits: Limits{Connections: 10_000, MessageSize: 128 << 20, Handshake: 10 * time.Second},
 		Log:    Log{Level: slog.LevelInfo},
 		Store:  Store{Sync: SyncAlways},
+		Alarms: Alarms{MemoryShare: 0.6, DiskFree: 512 << 20},
 	}
 }
 
@@ -134,6 +143,13 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 					"always": SyncAlways, "interval": SyncInterval, "never": SyncNever,
 				})),
 				optional("body-memory", d.sizeOrAuto(&g.Store.BodyMemory, 1<<20, 1<<40)),
+			)
+		}),
+		optional("alarms", func(n *yaml.Node) {
+			d.mapping(n,
+				optional("memory-high-watermark", d.share(&g.Alarms.MemoryShare)),
+				optional("memory-limit", d.size(&g.Alarms.MemoryLimit, 64<<20, 1<<50)),
+				optional("disk-free-limit", d.size(&g.Alarms.DiskFree, 0, 1<<60)),
 			)
 		}),
 		later("tls"), later("vhosts"), later("permissions"), later("policies"), later("cluster"),

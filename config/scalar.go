@@ -105,6 +105,22 @@ func (d *document) sizeOrAuto(into *int64, least, most int64) func(*yaml.Node) {
 	}
 }
 
+// share reads a part of a whole: above 0 and up to 1.
+func (d *document) share(into *float64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var v float64
+		if tag := target(n).ShortTag(); tag != "!!float" && tag != "!!int" || target(n).Decode(&v) != nil {
+			d.fail(n, "this should be a number like 0.6, not %s", describe(target(n)))
+			return
+		}
+		if !(v > 0 && v <= 1) {
+			d.fail(n, "%s is not above 0 and up to 1", target(n).Value)
+			return
+		}
+		*into = v
+	}
+}
+
 // duration reads a length of time from least to most, with its unit.
 func (d *document) duration(into *time.Duration, least, most time.Duration) func(*yaml.Node) {
 	return func(n *yaml.Node) {

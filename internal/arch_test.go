@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"adapters/stomp/wire":    {},
 	"adapters/mqtt":          adapter,
 
-	"admin":  {"core/broker", "core/router", "core/queue", "core/topology", "core/auth", "core/message"},
+	"admin":  {"core/broker", "core/session", "core/wal", "core/router", "core/queue", "core/topology", "core/auth", "core/message"},
 	"config": {"core/topology", "core/queue", "core/router"},
 
 	"internal/vfs":      {},

@@ -16,6 +16,7 @@ import (
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
 	"tridge/core/router"
+	"tridge/core/session"
 )
 
 // bench is a server over a log in memory.
@@ -24,6 +25,7 @@ type bench struct {
 	log    *queuetest.Log
 	router *router.Router
 	server *Server
+	gate   session.Gate
 	ctx    context.Context
 	drain  context.CancelFunc
 }
@@ -59,6 +61,7 @@ func newBench(t testing.TB, limits Limits) *bench {
 			return b.router, auth.Identity{User: c.User}, nil
 		},
 		Replies: func(string) Replies { return &fakeReplies{} },
+		Gate:    &b.gate,
 		Limits:  limits, Log: slog.New(slog.DiscardHandler), Version: "0.0.0", Cluster: "test",
 	})
 	return b
@@ -114,7 +117,7 @@ func (c *client) handshake(frameMax uint32) {
 
 func startOK(user, password string) *wire.ConnectionStartOK {
 	var capabilities, properties message.Headers
-	for _, name := range []string{"authentication_failure_close", "consumer_cancel_notify"} {
+	for _, name := range []string{"authentication_failure_close", "consumer_cancel_notify", "connection.blocked"} {
 		capabilities = message.AppendField(capabilities, name, message.BoolValue(true))
 	}
 	properties = message.AppendTableField(properties, "capabilities", capabilities)

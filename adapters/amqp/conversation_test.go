@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"tridge/core/session"
 	"tridge/internal/wiretest"
 )
 
@@ -21,6 +23,10 @@ func TestConversations(t *testing.T) {
 				NewServer: func(t *testing.T) (wiretest.Server, func()) {
 					b := newBench(t, Limits{})
 					b.server.platform = "Go"
+					if filepath.Base(file) == "blocked.txt" { // an alarm from before the beginning
+						b.gate.Set(session.Disk, true)
+						time.AfterFunc(50*time.Second, func() { b.gate.Set(session.Disk, false) })
+					}
 					return b.server.ServeConn, b.drain
 				},
 				Cut: cutFrame,

@@ -21,6 +21,7 @@ import (
 	"tridge/core/reply"
 	"tridge/core/retained"
 	"tridge/core/router"
+	"tridge/core/session"
 )
 
 // patience is how long a test waits for what must come; soon, for what must not.
@@ -37,6 +38,7 @@ type gateway struct {
 	retained *retained.Store
 	replies  *reply.Book
 	server   *Server
+	gate     session.Gate
 	ctx      context.Context
 	stop     context.CancelFunc
 	user     string
@@ -78,6 +80,7 @@ func startGateway(t *testing.T, log *queuetest.Log, kept *retained.Store, limits
 		t.Fatal(err)
 	}
 	g.server, err = NewServer(Config{
+		Gate: &g.gate,
 		Login: func(_ context.Context, c auth.Credentials, _ string) (*router.Router, auth.Identity, error) {
 			if c.User == "mallory" {
 				return nil, auth.Identity{}, auth.ErrRefused

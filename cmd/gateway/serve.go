@@ -23,6 +23,7 @@ import (
 	"tridge/core/session"
 	"tridge/core/topology"
 	"tridge/core/wal"
+	"tridge/internal/vfs"
 )
 
 // product is the name peers are told.
@@ -54,20 +55,26 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
 	defer unwatch()
-	web := admin.NewServer(admin.Config{Ready: now.ready, Listeners: now.listeners, Log: log})
+	web := admin.NewServer(admin.Config{Ready: now.ready, Listeners: now.listeners, Broker: now.opened, Log: log})
 	if err := open.start(watching, &watchers, "http", f.gateway.Listeners.HTTP, web.Serve); err != nil {
 		return err
 	}
 
+	memory := memoryLimit(f.gateway.Alarms)
+	limitHeap(memory)
 	b, err := broker.Open(broker.Config{
 		Dir: f.gateway.Data, BodyMemory: f.gateway.Store.BodyMemory, Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
+		MemoryLimit: memory, DiskFree: f.gateway.Alarms.DiskFree,
 	})
 	switch {
 	case errors.Is(err, broker.ErrInUse):
 		return fmt.Errorf("another gateway uses the data directory %s; end it, or choose another with --data DIR", f.gateway.Data)
+	case vfs.NoSpace(err):
+		return fmt.Errorf("there is no space to begin with in the data directory %s: %w", f.gateway.Data, err)
 	case err != nil:
 		return err
 	}
+	now.open(b)
 	unreachable := serveControl(ctx, f.gateway.Data, b, log)
 	// What a session has published is confirmed or refused by the time the log is closed: it is closed last.
 	err = serveBroker(running, b, f, s.routes != "", open, log)
@@ -86,7 +93,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	login := newLogin(f.users, b)
 	limits := f.gateway.Limits
 	devices, err := mqtt.NewServer(mqtt.Config{
-		Login: login, Host: mqttHosts(b), State: b.State(), Log: log.With("proto", "mqtt"),
+		Login: login, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Log: log.With("proto", "mqtt"),
 		Limits: mqtt.Limits{Handshake: limits.Handshake, PacketSize: int(limits.MessageSize)},
 	})
 	if err != nil {
@@ -94,7 +101,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	}
 	defer devices.Close()
 	applications := amqp.NewServer(amqp.Config{
-		Login: login, Version: versionText(), Cluster: product, Log: log.With("proto", "amqp"),
+		Login: login, Version: versionText(), Cluster: product, Gate: b.Gate(), Log: log.With("proto", "amqp"),
 		Replies: func(vhost string) amqp.Replies {
 			if host, ok := b.VHost(vhost); ok {
 				return host.Replies
@@ -104,7 +111,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 		Limits: amqp.Limits{Handshake: limits.Handshake, MessageSize: limits.MessageSize},
 	})
 	legacy := stomp.NewServer(stomp.Config{
-		Login: login, Product: product, Log: log.With("proto", "stomp"),
+		Login: login, Product: product, Gate: b.Gate(), Log: log.With("proto", "stomp"),
 		Replies: func(vhost string) stomp.Replies {
 			if host, ok := b.VHost(vhost); ok {
 				return host.Replies

@@ -13,6 +13,7 @@ type state struct {
 	mu        sync.Mutex // leaf
 	reason    error      // why it is not ready; nil when it is
 	listening []admin.Listener
+	broker    admin.Broker // nil until it is open
 }
 
 var (
@@ -32,6 +33,19 @@ func (s *state) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reason
+}
+
+// open says that the broker can be asked.
+func (s *state) open(b admin.Broker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broker = b
+}
+
+func (s *state) opened() admin.Broker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broker
 }
 
 func (s *state) listens(l admin.Listener) {

@@ -16,6 +16,7 @@ import (
 	"tridge/core/reply"
 	"tridge/core/retained"
 	"tridge/core/router"
+	"tridge/core/session"
 	"tridge/core/wal"
 	"tridge/internal/vfs"
 )
@@ -39,6 +40,12 @@ type Config struct {
 	// scratch file in Dir, but for a few octets a message while that is slow or full. 0 means DefaultPositionMemory;
 	// below 0 nothing stays that can leave.
 	PositionMemory int64
+
+	// MemoryLimit is the resident memory of the process, in bytes, over which publishers are held back; 0 is no limit.
+	MemoryLimit int64
+	// DiskFree is how much of the data directory's file system must be free, in bytes, or publishers are held back; 0
+	// does so only when the log finds no space for its next segment.
+	DiskFree int64
 }
 
 // DefaultPositionMemory is Config.PositionMemory when it is 0: the positions of some 260,000 messages.
@@ -60,8 +67,9 @@ type Broker struct {
 	vhosts map[string]*VHost
 	bodies *queue.Budget
 	pages  *positions
-	stop   context.CancelFunc // ends the clock
-	clock  sync.WaitGroup     // the clock's goroutine
+	alarms *alarms
+	stop   context.CancelFunc // ends the clock and the alarms
+	clock  sync.WaitGroup     // their goroutines
 	state  *State
 	slog   *slog.Logger
 }
@@ -118,8 +126,11 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 	if c.BodyMemory == 0 {
 		c.BodyMemory = DefaultBodyMemory()
 	}
+	bodies := queue.NewBudget(max(c.BodyMemory, 0))
+	alarms := newAlarms(c, pages.dir, bodies)
+	c.Log.DiskFull = alarms.setDiskFull
 	r := &recovery{
-		config: c, bodies: queue.NewBudget(max(c.BodyMemory, 0)), pager: pages.pager, clock: newClock(c.Slog),
+		config: c, bodies: bodies, pager: pages.pager, clock: newClock(c.Slog),
 		log: &openingLog{}, tables: map[queue.Table]map[string][]byte{},
 	}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, logDirectory), c.Log, r)
@@ -132,11 +143,14 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
 	b := &Broker{
-		fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, pages: pages, state: &State{log: log, found: r.tables}, slog: c.Slog,
+		fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, pages: pages, alarms: alarms,
+		state: &State{log: log, found: r.tables}, slog: c.Slog,
 	}
 	ticking, stop := context.WithCancel(context.Background())
 	b.stop = stop
 	b.clock.Go(func() { r.clock.Run(ticking) })
+	alarms.look() // before anybody publishes
+	b.clock.Go(func() { alarms.run(ticking) })
 	return b, nil
 }
 
@@ -160,6 +174,12 @@ func (b *Broker) PositionStats() queue.PagerStats { return b.pages.pager.Stats()
 
 // LogStats returns the figures of the log.
 func (b *Broker) LogStats() wal.Stats { return b.log.Stats() }
+
+// Gate is shut while publishers are held back.
+func (b *Broker) Gate() *session.Gate { return &b.alarms.gate }
+
+// Alarms returns what the gate is shut for, with the figures last seen.
+func (b *Broker) Alarms() []Alarm { return b.alarms.list() }
 
 // Close syncs and closes the log and unlocks the directory. Nothing may publish or settle any more.
 func (b *Broker) Close() error {

@@ -19,10 +19,16 @@ const (
 
 // DefaultBodyMemory is Config.BodyMemory when it is 0: a quarter of the smaller of the machine's memory and the limit
 // of the control group, at most 4 GiB.
-func DefaultBodyMemory() int64 { return bodyMemoryOf(os.DirFS("/")) }
+func DefaultBodyMemory() int64 { return bodyMemoryOf(hostFiles()) }
+
+// hostFiles is where the system tells about itself.
+func hostFiles() fs.FS { return os.DirFS("/") }
+
+// memoryOf is the memory the process may use, math.MaxInt64 when nobody says.
+func memoryOf(root fs.FS) int64 { return min(machineMemory(root), groupMemory(root)) }
 
 func bodyMemoryOf(root fs.FS) int64 {
-	memory := min(machineMemory(root), groupMemory(root))
+	memory := memoryOf(root)
 	if memory == math.MaxInt64 {
 		return unknownBodyMemory
 	}

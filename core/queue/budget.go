@@ -14,13 +14,25 @@ import (
 //
 // A nil Budget has no limit. All methods are safe for concurrent use.
 type Budget struct {
-	limit    int64
+	limit    atomic.Int64
 	used     atomic.Int64
 	released atomic.Uint64
 }
 
 // NewBudget returns a budget of limit bytes; with 0 nothing that is in the log stays in memory.
-func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
+func NewBudget(limit int64) *Budget {
+	b := &Budget{}
+	b.limit.Store(limit)
+	return b
+}
+
+// Squeeze gives the budget another limit, in bytes. What is in memory over it leaves as it is taken; nothing more that
+// is in the log is kept.
+func (b *Budget) Squeeze(limit int64) {
+	if b != nil {
+		b.limit.Store(limit)
+	}
+}
 
 // BudgetStats is a snapshot of a budget.
 type BudgetStats struct {
@@ -33,11 +45,11 @@ func (b *Budget) Stats() BudgetStats {
 	if b == nil {
 		return BudgetStats{}
 	}
-	return BudgetStats{Limit: b.limit, Used: b.used.Load(), Released: b.released.Load()}
+	return BudgetStats{Limit: b.limit.Load(), Used: b.used.Load(), Released: b.released.Load()}
 }
 
 // full reports whether n more bytes exceed the budget.
-func (b *Budget) full(n int64) bool { return b != nil && b.used.Load()+n > b.limit }
+func (b *Budget) full(n int64) bool { return b != nil && b.used.Load()+n > b.limit.Load() }
 
 func (b *Budget) countReleased() {
 	if b != nil {
@@ -60,7 +72,7 @@ func (q *Local) release(e *entry) {
 	if e.message == nil {
 		return
 	}
-	if q.opts.Bodies.limit > 0 && q.ready.cached+e.cost() <= ahead && q.hungry() > 0 {
+	if q.opts.Bodies.limit.Load() > 0 && q.ready.cached+e.cost() <= ahead && q.hungry() > 0 {
 		return
 	}
 	e.message = nil

@@ -1,0 +1,196 @@
+package amqp
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tridge/adapters/amqp/wire"
+	"tridge/core/session"
+)
+
+// confirmed expects confirms of 1..n, in order, in however many frames.
+func (c *client) confirmed(n uint64) {
+	c.t.Helper()
+	for last := uint64(0); last < n; {
+		var m wire.BasicAck
+		c.expect(1, &m)
+		if m.DeliveryTag <= last || m.DeliveryTag > n || !m.Multiple && m.DeliveryTag != last+1 {
+			c.t.Fatalf("confirm of %d (multiple %v) after %d", m.DeliveryTag, m.Multiple, last)
+		}
+		last = m.DeliveryTag
+	}
+}
+
+func (c *client) blocked(reason string) {
+	c.t.Helper()
+	var m wire.ConnectionBlocked
+	if c.expect(0, &m); m.Reason != reason {
+		c.t.Fatalf("blocked for %q, want %q", m.Reason, reason)
+	}
+}
+
+func (b *bench) unacked(name string) int {
+	for _, q := range b.router.Queues() {
+		if q.Name == name {
+			return q.Unacked
+		}
+	}
+	return -1
+}
+
+func TestPublishesWaitForTheGateWhileAcksGoOn(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work", "one", "two")
+		c.queue("other")
+		c.call(&wire.BasicConsume{Queue: "work", ConsumerTag: "c"}, &wire.BasicConsumeOK{})
+		tag := c.bodies("one", "two")
+		c.call(&wire.ConfirmSelect{}, &wire.ConfirmSelectOK{})
+
+		b.gate.Set(session.Memory, true)
+		c.blocked("low on memory")
+		b.gate.Set(session.Disk, true) // is not told: the connection is blocked already
+		for i := range 5 {
+			c.publish("", "other", durable, fmt.Sprint(i))
+		}
+		c.quiet()
+		c.send(1, &wire.BasicAck{DeliveryTag: tag, Multiple: true})
+		c.call(&wire.BasicQos{PrefetchCount: 7}, &wire.BasicQosOK{})
+		if n := b.unacked("work"); n != 0 {
+			t.Errorf("%d messages are unacked, want none", n)
+		}
+		b.gate.Set(session.Memory, false)
+		c.quiet()
+		b.gate.Set(session.Disk, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
+		c.confirmed(5)
+		c.call(&wire.BasicConsume{Queue: "other", ConsumerTag: "o"}, &wire.BasicConsumeOK{})
+		c.bodies("0", "1", "2", "3", "4")
+		c.hangUp()
+	})
+}
+
+func TestNothingOvertakesAParkedPublishOfItsChannel(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work")
+		c.openChannel(2)
+		b.gate.Set(session.Disk, true)
+		c.publish("", "work", durable, "first")
+		c.blocked("low on disk")
+		// Another channel goes on, this one waits.
+		c.send(2, &wire.QueueDeclare{Queue: "more"})
+		c.expect(2, &wire.QueueDeclareOK{})
+		c.send(1, &wire.QueueDeclare{Queue: "work", Durable: true, Passive: true})
+		c.quiet()
+		b.gate.Set(session.Disk, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
+		var m wire.QueueDeclareOK
+		if c.expect(1, &m); m.MessageCount != 1 {
+			t.Errorf("%d messages, want the one that was parked", m.MessageCount)
+		}
+		c.hangUp()
+	})
+}
+
+// TestFullParkStopsReadingAndSilenceIsForgiven sends more than is parked: the rest stays with the client, which cannot
+// say anything then.
+func TestFullParkStopsReadingAndSilenceIsForgiven(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work")
+		c.call(&wire.ConfirmSelect{}, &wire.ConfirmSelectOK{})
+		b.gate.Set(session.Disk, true)
+		const messages = 20
+		_ = c.socket.SetWriteDeadline(time.Time{})
+		wrote := make(chan struct{})
+		go func() {
+			defer close(wrote)
+			for range messages {
+				p := (&wire.BasicPublish{RoutingKey: "work"}).AppendFrame(nil, 1)
+				p, _ = wire.AppendContent(p, 1, &durable, []byte(strings.Repeat("x", 10_000)), wire.DefaultFrameMax)
+				if _, err := c.socket.Write(p); err != nil {
+					return
+				}
+			}
+		}()
+		time.AfterFunc(4*time.Minute, func() {
+			select {
+			case <-wrote:
+				t.Error("everything was read while the gate was shut")
+			default:
+			}
+			b.gate.Set(session.Disk, false)
+		})
+		c.blocked("low on disk")
+		c.expect(0, &wire.ConnectionUnblocked{}) // four heartbeats of silence later
+		c.confirmed(messages)
+		<-wrote
+		c.hangUp()
+	})
+}
+
+func TestOneMessageOfAnySizeIsParked(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work")
+		c.call(&wire.ConfirmSelect{}, &wire.ConfirmSelectOK{})
+		b.gate.Set(session.Disk, true)
+		c.publish("", "work", durable, strings.Repeat("x", 1<<20)) // net.Pipe: returns when it is read
+		c.blocked("low on disk")
+		c.quiet()
+		b.gate.Set(session.Disk, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
+		c.confirmed(1)
+		c.hangUp()
+	})
+}
+
+func TestParkedPublishesEndWithTheirConnection(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work")
+		b.gate.Set(session.Disk, true)
+		c.publish("", "work", durable, "lost")
+		c.blocked("low on disk")
+		c.publish("", "work", durable, "lost")
+		_ = c.socket.Close()
+		<-c.served
+		if n := b.server.Losses().Count(LossHeld); n != 2 {
+			t.Errorf("%d are counted, want 2", n)
+		}
+		b.gate.Set(session.Disk, false)
+		synctest.Wait()
+		if n := b.router.Queues()[0].Ready; n != 0 {
+			t.Errorf("%d messages, want none", n)
+		}
+	})
+}
+
+func TestDrainEndsAReaderThatWaitsForTheGate(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work")
+		b.gate.Set(session.Disk, true)
+		c.publish("", "work", durable, "lost")
+		c.blocked("low on disk")
+		c.send(1, &wire.QueueDelete{Queue: "work"}) // waits
+		synctest.Wait()
+		b.drain()
+		c.connectionError(wire.ConnectionForced, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'")
+	})
+}
+
+func TestConnectionThatDoesNotPublishIsNotBlocked(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.call(&wire.QueueDeclare{Queue: "work"}, &wire.QueueDeclareOK{})
+		b.gate.Set(session.Disk, true)
+		c.call(&wire.QueueDelete{Queue: "work"}, &wire.QueueDeleteOK{})
+		c.quiet()
+		c.hangUp()
+	})
+}
