@@ -56,7 +56,7 @@ var unrestricted = []string{"cmd/gateway", "integration"}
 var thirdParty = map[string][]string{
 	"github.com/mochi-mqtt/server/v2":     {"adapters/mqtt"},
 	"gopkg.in/yaml.v3":                    {"config"},
-	"golang.org/x/sys":                    {"internal/vfs"},
+	"golang.org/x/sys":                    {"internal/vfs", "integration"},
 	"github.com/rabbitmq/amqp091-go":      {"integration"},
 	"github.com/go-stomp/stomp/v3":        {"integration"},
 	"github.com/eclipse/paho.golang":      {"integration"},

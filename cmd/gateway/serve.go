@@ -33,6 +33,9 @@ const product = "Tridge"
 // seconds after which a process manager loses its patience.
 const drainTimeout = 7 * time.Second
 
+// willTimeout is how long devices' wills may take to be written then. The log's end sets free what waits longer.
+const willTimeout = time.Second
+
 // serve runs the gateway until ctx ends.
 func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	f, err := readFiles(s)
@@ -99,7 +102,13 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	if err != nil {
 		return err
 	}
-	defer devices.Close()
+	defer func() {
+		var closing sync.WaitGroup
+		closing.Go(devices.Close)
+		if !waitFor(&closing, willTimeout) {
+			log.Warn("wills and ends of sessions wait for a full disk; the next start finds the sessions as they are")
+		}
+	}()
 	applications := amqp.NewServer(amqp.Config{
 		Login: login, Version: versionText(), Cluster: product, Gate: b.Gate(), Log: log.With("proto", "amqp"),
 		Replies: func(vhost string) amqp.Replies {

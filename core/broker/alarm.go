@@ -98,14 +98,19 @@ func (a *alarms) run(ctx context.Context) {
 // look compares the figures with the limits once.
 func (a *alarms) look() {
 	var now []Alarm
+	short := session.Shortage(0)
 	for _, each := range []Alarm{a.memory(), a.disk()} {
 		if each.Shortage != 0 {
 			now = append(now, each)
+			short |= each.Shortage
 		}
 	}
 	a.mu.Lock()
 	a.raised = now
 	a.mu.Unlock()
+	for _, each := range []session.Shortage{session.Memory, session.Disk} { // whoever is told may ask for the figures
+		a.gate.Set(each, short&each != 0)
+	}
 }
 
 // list returns the alarms that are raised.
@@ -131,7 +136,6 @@ func (a *alarms) memory() Alarm {
 	case have > a.memoryLimit:
 		if !raised {
 			a.slog.Warn("memory alarm: publishers are held back until memory is below the limit", "resident", have, "limit", a.memoryLimit)
-			a.gate.Set(session.Memory, true)
 		}
 	case have > a.memoryLimit-a.memoryLimit/slack:
 		if !raised {
@@ -144,7 +148,6 @@ func (a *alarms) memory() Alarm {
 		}
 		if raised {
 			a.slog.Info("memory alarm is over", "resident", have, "limit", a.memoryLimit)
-			a.gate.Set(session.Memory, false)
 		}
 		return Alarm{}
 	}
@@ -159,7 +162,6 @@ func (a *alarms) disk() Alarm {
 	case full, known && have < a.diskLimit:
 		if !raised {
 			a.slog.Warn("disk alarm: publishers are held back until there is space", "free", have, "limit", a.diskLimit, "full", full)
-			a.gate.Set(session.Disk, true)
 		}
 	case known && have < a.diskLimit+a.diskLimit/slack:
 		if !raised {
@@ -168,7 +170,6 @@ func (a *alarms) disk() Alarm {
 	default:
 		if raised {
 			a.slog.Info("disk alarm is over", "free", have, "limit", a.diskLimit)
-			a.gate.Set(session.Disk, false)
 		}
 		return Alarm{}
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"tridge/core/message"
 	"tridge/core/queue"
@@ -33,7 +34,8 @@ type Config struct {
 	FS     vfs.FS // the operating system's when nil
 
 	// BodyMemory is how many bytes of waiting messages all queues together keep in memory; what is in the log beyond
-	// them is read back when it is taken. 0 means DefaultBodyMemory; below 0 nothing that is in the log is kept.
+	// them is read back when it is taken. 0 means DefaultBodyMemory, at most half of MemoryLimit; below
+	// 0 nothing that is in the log is kept.
 	BodyMemory int64
 
 	// PositionMemory is how many bytes the positions of waiting messages take in memory before they leave it for a
@@ -125,6 +127,9 @@ func lock(fs vfs.FS, data string) (io.Closer, error) {
 func recovered(c Config, pages *positions) (*Broker, error) {
 	if c.BodyMemory == 0 {
 		c.BodyMemory = DefaultBodyMemory()
+		if c.MemoryLimit > 0 { // which may be far below what the machine has
+			c.BodyMemory = min(c.BodyMemory, c.MemoryLimit/2)
+		}
 	}
 	bodies := queue.NewBudget(max(c.BodyMemory, 0))
 	alarms := newAlarms(c, pages.dir, bodies)
@@ -184,9 +189,22 @@ func (b *Broker) Alarms() []Alarm { return b.alarms.list() }
 // Close syncs and closes the log and unlocks the directory. Nothing may publish or settle any more.
 func (b *Broker) Close() error {
 	b.stop()
-	b.clock.Wait() // it writes to the log
-	return errors.Join(b.log.Close(), b.pages.close(), b.lock.Close())
+	ended := make(chan struct{})
+	go func() { // ends with the clock, which the log's end sets free
+		b.clock.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended: // it writes to the log
+	case <-time.After(clockTimeout): // it waits for a disk that is full
+	}
+	err := b.log.Close()
+	<-ended
+	return errors.Join(err, b.pages.close(), b.lock.Close())
 }
+
+// clockTimeout is how long Close waits for what the clock is about to write.
+const clockTimeout = time.Second
 
 func newClock(log *slog.Logger) *queue.Clock {
 	return queue.NewClock(func(name string, err error) {

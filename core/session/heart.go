@@ -60,16 +60,6 @@ func (h *Heart) Read(source io.Reader, b []byte) (int, error) {
 	return n, err
 }
 
-// Reader returns an io.Reader over Read.
-func (h *Heart) Reader(source io.Reader) io.Reader { return &heartReader{h, source} }
-
-type heartReader struct {
-	heart  *Heart
-	source io.Reader
-}
-
-func (r *heartReader) Read(b []byte) (int, error) { return r.heart.Read(r.source, b) }
-
 // Stop ends the heart. A beat already under way may still be sent.
 func (h *Heart) Stop() {
 	if h == nil {

@@ -248,7 +248,7 @@ func TestLivingPeerIsLeftAlone(t *testing.T) {
 	server, _ := pair(t)
 	h := NewHeart(NewOutbox(server), 0, time.Hour, nil, func() { t.Error("declared dead") })
 	defer h.Stop()
-	one := h.Reader(strings.NewReader(strings.Repeat("x", 10*looks)))
+	one := heartReader{h, strings.NewReader(strings.Repeat("x", 10*looks))}
 	for range 10 * looks {
 		if _, err := one.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
@@ -383,3 +383,11 @@ func (b *block) Fill(dst []byte) ([]byte, bool) {
 	b.size = 0
 	return dst, false
 }
+
+// heartReader reads through a heart.
+type heartReader struct {
+	heart  *Heart
+	source io.Reader
+}
+
+func (r heartReader) Read(b []byte) (int, error) { return r.heart.Read(r.source, b) }
