@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
@@ -51,13 +52,13 @@ func (g *graveyard) bodies() []string {
 	return slices.Clone(g.list)
 }
 
-func (g *graveyard) bury(ds []queue.Delivery, why queue.Reason) error {
+func (g *graveyard) bury(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, d := range ds {
 		g.list = append(g.list, string(d.Message.Body)+":"+why.String())
 	}
-	return nil
+	return confirm.Receipt{}, nil
 }
 
 func putFor(t *testing.T, q *queue.Local, log *queuetest.Log, body string, own time.Duration) {
@@ -196,11 +197,11 @@ func TestExpiredMessageThatCannotLeaveIsTriedAgain(t *testing.T) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
 		var tries atomic.Int32
-		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock, DeadLetter: func([]queue.Delivery, queue.Reason) error {
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: clock, DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
 			if tries.Add(1) < 3 {
-				return errors.New("no")
+				return confirm.Receipt{}, errors.New("no")
 			}
-			return nil
+			return confirm.Receipt{}, nil
 		}})
 		putFor(t, q, log, "a", time.Second)
 		after(time.Second)

@@ -42,7 +42,7 @@ func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
 	return q.leaveBy(ds, why, q.opts.DeadLetter)
 }
 
-func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) error) (confirm.Receipt, error) {
+func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) (confirm.Receipt, error)) (confirm.Receipt, error) {
 	var receipt confirm.Receipt
 	var err error
 	if handOver == nil {
@@ -51,7 +51,7 @@ func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Rea
 		var n int
 		n, err = q.load(ds)
 		if ds = ds[:n]; err == nil && n > 0 {
-			err = handOver(ds, why)
+			receipt, err = handOver(ds, why)
 		}
 	}
 	if err != nil {

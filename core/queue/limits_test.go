@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
@@ -47,11 +48,11 @@ func TestLimits(t *testing.T) {
 func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
 	log := queuetest.NewLog()
 	var dead []string
-	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
 		for _, d := range ds {
 			dead = append(dead, string(d.Message.Body)+":"+why.String())
 		}
-		return nil
+		return confirm.Receipt{}, nil
 	}})
 	put(t, q, log, "a", "b")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
@@ -66,7 +67,9 @@ func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
 
 func TestFailedDeadLetterStaysInItsQueue(t *testing.T) {
 	log := queuetest.NewLog()
-	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
+		return confirm.Receipt{}, errors.New("no")
+	}})
 	put(t, q, log, "a")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	if _, err := s.Settle(take(t, s, 1), queue.Reject); err == nil {
@@ -128,9 +131,9 @@ func TestTimeToLiveZeroHasOneChance(t *testing.T) {
 func TestManyExpiredAreLeftInPortions(t *testing.T) {
 	log := queuetest.NewLog()
 	largest := 0
-	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func(ds []queue.Delivery, _ queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{DeadLetter: func(ds []queue.Delivery, _ queue.Reason) (confirm.Receipt, error) {
 		largest = max(largest, len(ds))
-		return nil
+		return confirm.Receipt{}, nil
 	}})
 	past := time.Now().UnixMilli() - 1
 	for range 1000 {
@@ -151,7 +154,9 @@ func TestManyExpiredAreLeftInPortions(t *testing.T) {
 
 func TestDropThatFailsKeepsBoth(t *testing.T) {
 	log := queuetest.NewLog()
-	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
+		return confirm.Receipt{}, errors.New("no")
+	}})
 	put(t, q, log, "a", "b") // put fails the test on an error: a message that is in the queue was not refused
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 10), "a", "b")
@@ -168,7 +173,9 @@ func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
 func TestWhatCannotLeaveWakesItsConsumer(t *testing.T) {
 	log := queuetest.NewLog()
 	q := newQueue(t, "q", 1, log, queue.Options{MaxBytes: 10, Overflow: queue.RefuseDeadLetter,
-		DeadLetter: func([]queue.Delivery, queue.Reason) error { return errors.New("no") }})
+		DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
+			return confirm.Receipt{}, errors.New("no")
+		}})
 	s, w := subscribe(t, q, queue.SubscribeOptions{})
 	take(t, s, 1)
 	m := durable("more than ten bytes")

@@ -63,8 +63,9 @@ type Options struct {
 	Bodies *Budget
 
 	// DeadLetter takes over messages that leave for a reason; nil drops them with a count. It is called with no lock
-	// held. When it returns an error the messages are still this queue's and go back to where they were.
-	DeadLetter func(ds []Delivery, why Reason) error
+	// held. The receipt is safe when they cannot come back. When it returns an error the messages are still this
+	// queue's and go back to where they were.
+	DeadLetter func(ds []Delivery, why Reason) (confirm.Receipt, error)
 
 	// Pager bounds the memory for positions; nil for no limit. Queues share it.
 	Pager *Pager
@@ -163,7 +164,7 @@ func (q *Local) Deposit(m *message.Message, at Pos) (left []Delivery, err error)
 }
 
 // Bury hands over what Deposit returned. handOver is as Options.DeadLetter.
-func (q *Local) Bury(ds []Delivery, why Reason, handOver func([]Delivery, Reason) error) error {
+func (q *Local) Bury(ds []Delivery, why Reason, handOver func([]Delivery, Reason) (confirm.Receipt, error)) error {
 	_, err := q.leaveBy(ds, why, handOver)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
@@ -85,9 +86,9 @@ func TestExclusiveConsumerOfASingleActiveQueueIsRefused(t *testing.T) {
 func TestRefusedMessageBecomesADeadLetter(t *testing.T) {
 	log, dead := queuetest.NewLog(), &graveyard{}
 	failing := false
-	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) error {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
 		if failing {
-			return errors.New("no")
+			return confirm.Receipt{}, errors.New("no")
 		}
 		return dead.bury(ds, why)
 	}})

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"tridge/core/confirm"
 	"tridge/core/message"
 	"tridge/core/queue"
 )
@@ -27,24 +28,23 @@ type deadLetter struct {
 }
 
 // deadLetter is queue.Options.DeadLetter. Messages that cannot be handed over go back to their places.
-func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Reason) error {
+func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Reason) confirm.Receipt {
 	d := &r.dead
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r.bury(deadLetter{from, ds, why})
+	receipt := r.bury(deadLetter{from, ds, why})
 	for len(d.work) > 0 {
 		next := d.work[0]
 		d.work[0] = deadLetter{}
 		d.work = d.work[1:]
-		err := next.from.queue.Bury(next.ds, next.why, func(ds []queue.Delivery, why queue.Reason) error {
-			r.bury(deadLetter{next.from, ds, why})
-			return nil
+		err := next.from.queue.Bury(next.ds, next.why, func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
+			return r.bury(deadLetter{next.from, ds, why}), nil
 		})
 		if err != nil {
 			r.slog.Error("dead letters not read: they stay where they were", "vhost", r.name, "queue", next.from.spec.Name, "err", err)
 		}
 	}
-	return nil
+	return receipt
 }
 
 // deposit puts a dead letter on a queue; what dies for it joins the chain. dead.mu is held.
@@ -67,25 +67,28 @@ func (r *Router) deposit(q *queue.Local, m *message.Message, at queue.Pos) error
 // buryBytes bounds the messages that are handed over in one record.
 const buryBytes = 4 << 20
 
-// bury hands messages over, as many in one record as are not too large for it.
-func (r *Router) bury(w deadLetter) {
+// bury hands messages over, as many in one record as are not too large for it. The receipt is that of the last record.
+func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 	for len(w.ds) > 0 {
 		n, size := 1, w.ds[0].Message.Size()
 		for n < len(w.ds) && size < buryBytes {
 			size += w.ds[n].Message.Size()
 			n++
 		}
-		if err := r.handOver(w, w.ds[:n]); err != nil {
+		written, err := r.handOver(w, w.ds[:n])
+		if err != nil {
 			r.slog.Error("dead letters not handed over: they stay where they were", "vhost", r.name, "queue", w.from.spec.Name, "err", err)
 			w.from.queue.TakeBack(w.ds)
-			return
+			return receipt
 		}
+		receipt = receipt.Join(written)
 		w.ds = w.ds[n:]
 	}
+	return receipt
 }
 
 // handOver writes the end of the old entries and the new messages as one record and puts the new ones on their queues.
-func (r *Router) handOver(w deadLetter, ds []queue.Delivery) error {
+func (r *Router) handOver(w deadLetter, ds []queue.Delivery) (receipt confirm.Receipt, err error) {
 	p := r.dead.publisher
 	defer p.tx.Reset()
 	var moves []move
@@ -111,9 +114,8 @@ func (r *Router) handOver(w deadLetter, ds []queue.Delivery) error {
 	}
 	p.pos = p.pos[:0]
 	if len(p.tx.Acks) > 0 || len(p.tx.Publishes) > 0 {
-		var err error
-		if p.pos, _, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
-			return err
+		if p.pos, receipt, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
+			return receipt, err
 		}
 	}
 	for _, to := range moves {
@@ -123,7 +125,7 @@ func (r *Router) handOver(w deadLetter, ds []queue.Delivery) error {
 		}
 		p.put(to.message, at, to.queues)
 	}
-	return nil
+	return receipt, nil
 }
 
 // plan adds one dead letter under one name to the transaction and to moves.

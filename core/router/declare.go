@@ -143,7 +143,9 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 		o.Unused = func() { r.deleteUnused(e) }
 	}
 	if s.DeadLetter {
-		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) error { return r.deadLetter(e, ds, why) }
+		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
+			return r.deadLetter(e, ds, why), nil
+		}
 	}
 	if s.AutoDelete {
 		o.Idle = func() { r.deleteIdle(e) }
