@@ -77,7 +77,8 @@ generate: ## write generated code anew
 	go generate ./...
 
 nightly: ## what takes too long for every change
-	$(MAKE) test FUZZTIME=5m CRASH_SEEDS=50000 CRASH_ROUNDS=50
+	$(MAKE) test FUZZTIME=5m CRASH_SEEDS=50000 CRASH_ROUNDS=200
+	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=50000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
 
 clean: ## remove what was built; data stays

@@ -61,6 +61,7 @@ var thirdParty = map[string][]string{
 	"github.com/go-stomp/stomp/v3":        {"integration"},
 	"github.com/eclipse/paho.golang":      {"integration"},
 	"github.com/eclipse/paho.mqtt.golang": {"integration"},
+	"pgregory.net/rapid":                  {"core/broker"}, // its tests
 }
 
 type goPackage struct {
