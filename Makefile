@@ -76,10 +76,11 @@ bench-log: ## durable messages per second and confirm latency of the log, beside
 generate: ## write generated code anew
 	go generate ./...
 
-nightly: ## what takes too long for every change
+nightly: ## what takes too long for every change, and 12 GB of disk
 	$(MAKE) test FUZZTIME=5m CRASH_SEEDS=50000 CRASH_ROUNDS=200
 	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=50000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
+	go run ./integration/bench backlog -messages 10000000 -queues 100000
 
 clean: ## remove what was built; data stays
 	rm -rf bin integration/node/node_modules
