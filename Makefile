@@ -78,7 +78,7 @@ generate: ## write generated code anew
 
 nightly: ## what takes too long for every change, and 12 GB of disk
 	$(MAKE) test FUZZTIME=5m CRASH_SEEDS=50000 CRASH_ROUNDS=200
-	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=50000 -rapid.steps=100
+	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=30000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
 	go run ./integration/bench backlog -messages 10000000 -queues 100000
 
