@@ -104,7 +104,8 @@ func (b backlog) measure(ctx context.Context, o options, data string, stderr io.
 			fmt.Fprint(stderr, g.Log())
 		}
 	}()
-	stop := context.AfterFunc(ctx, func() { _ = g.Kill() }) // every connection ends with it
+	filled := g
+	stop := context.AfterFunc(ctx, func() { _ = filled.Kill() }) // every connection ends with it
 	defer stop()
 	if err := b.declare(g); err != nil {
 		return a, err
@@ -119,10 +120,12 @@ func (b backlog) measure(ctx context.Context, o options, data string, stderr io.
 		return a, err
 	}
 	begun := time.Now()
-	if g, err = g.Restart(false); err != nil {
-		return a, err
+	next, err := g.Restart(false)
+	if err != nil {
+		return a, err // it holds the log
 	}
-	again := context.AfterFunc(ctx, func() { _ = g.Kill() })
+	g = next
+	again := context.AfterFunc(ctx, func() { _ = next.Kill() })
 	defer again()
 	if err := b.look(g); err != nil {
 		return a, err
