@@ -16,13 +16,18 @@ import (
 )
 
 // logCommand carries out "gateway log": most of it looks at the log of a gateway that does not run.
-func logCommand(ctx context.Context, args []string, stdout io.Writer) error {
+func logCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if len(args) == 0 {
 		return &usageError{"log: verify or dump is missing"}
 	}
 	name, args := args[0], args[1:]
-	if name == "backup" {
+	switch name {
+	case "backup":
 		return backupCommand(ctx, args, stdout)
+	case "export":
+		return exportCommand(args, stdout)
+	case "import":
+		return importCommand(args, stdin, stdout)
 	}
 	if name != "verify" && name != "dump" {
 		return &usageError{fmt.Sprintf("log: there is no %q", name)}

@@ -35,7 +35,7 @@ func backupCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := isDirectory(*data); err != nil {
+	if err := hasLog(*data); err != nil {
 		return err
 	}
 	done, err := backupByGateway(ctx, filepath.Join(*data, controlSocket), dir)
@@ -114,6 +114,14 @@ func parseMixed(flags *flag.FlagSet, args []string) (names []string, err error) 
 		names = append(names, flags.Arg(0))
 		args = flags.Args()[1:]
 	}
+}
+
+// hasLog returns an error unless data is a data directory that a gateway has been started on.
+func hasLog(data string) error {
+	if err := isDirectory(filepath.Join(data, "log")); err != nil {
+		return fmt.Errorf("%s is no data directory: %w", data, err)
+	}
+	return nil
 }
 
 // isDirectory returns an error unless path is a directory: these commands make none.

@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return check(s, stdout)
 	case "log":
-		return logCommand(ctx, args, stdout)
+		return logCommand(ctx, args, stdin, stdout)
 	case "hash-password":
 		return hashPassword(stdin, stdout)
 	case "version", "--version", "-version":
@@ -99,6 +99,9 @@ Usage:
 	gateway log dump DIR           print its records as lines of JSON; --bodies before DIR adds the messages' bodies
 	gateway log backup DIR         copy the data directory, of a running gateway too, to DIR, which must be empty or
 	                               missing; --data DIR says what to copy, as for serve
+	gateway log export QUEUE       print the messages that wait in a durable queue of a stopped gateway as lines of JSON
+	gateway log import QUEUE       append what export printed, from standard input, to a queue of a stopped gateway; --create
+	                               declares it when it is not there; --data DIR and --vhost NAME as well, for both
 	gateway hash-password          read a password from standard input, print what gateway.yaml takes
 	gateway version                print the version
 	gateway help                   print this

@@ -70,10 +70,13 @@ type Broker struct {
 	bodies *queue.Budget
 	pages  *positions
 	alarms *alarms
-	stop   context.CancelFunc // ends the clock and the alarms
-	clock  sync.WaitGroup     // their goroutines
+	clock  *queue.Clock
 	state  *State
 	slog   *slog.Logger
+
+	// set by Open
+	stop    context.CancelFunc // ends the clock and the alarms
+	ticking sync.WaitGroup     // their goroutines
 }
 
 // ErrInUse says that another process has the data directory open.
@@ -81,6 +84,20 @@ var ErrInUse = errors.New("broker: the data directory is in use by another gatew
 
 // Open locks the data directory, replays its log and returns when everything that was durable is there again.
 func Open(c Config) (*Broker, error) {
+	b, err := openStill(c)
+	if err != nil {
+		return nil, err
+	}
+	ticking, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	b.ticking.Go(func() { b.clock.Run(ticking) })
+	b.alarms.look() // before anybody publishes
+	b.ticking.Go(func() { b.alarms.run(ticking) })
+	return b, nil
+}
+
+// openStill is Open of a broker in which time stands still: nothing expires and nothing is released.
+func openStill(c Config) (*Broker, error) {
 	if c.FS == nil {
 		c.FS = vfs.OS{}
 	}
@@ -147,16 +164,10 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))
-	b := &Broker{
-		fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, pages: pages, alarms: alarms,
+	return &Broker{
+		fs: c.FS, log: log, vhosts: r.vhosts, bodies: r.bodies, pages: pages, alarms: alarms, clock: r.clock, stop: func() {},
 		state: &State{log: log, found: r.tables}, slog: c.Slog,
-	}
-	ticking, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	b.clock.Go(func() { r.clock.Run(ticking) })
-	alarms.look() // before anybody publishes
-	b.clock.Go(func() { alarms.run(ticking) })
-	return b, nil
+	}, nil
 }
 
 // VHost returns the virtual host of that name.
@@ -191,7 +202,7 @@ func (b *Broker) Close() error {
 	b.stop()
 	ended := make(chan struct{})
 	go func() { // ends with the clock, which the log's end sets free
-		b.clock.Wait()
+		b.ticking.Wait()
 		close(ended)
 	}()
 	select {

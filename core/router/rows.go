@@ -86,6 +86,26 @@ func RowVHost(key string) (string, error) {
 	return parts[0], nil
 }
 
+// RowQueue returns which queue a row of queue.TableTopology declares, and what the log calls it: 0 when the row is about
+// something else.
+func RowQueue(row queue.Row) (vhost, name string, id uint32, err error) {
+	var parts []string
+	if row.Table != queue.TableTopology {
+		return "", "", 0, nil
+	}
+	if err := json.Unmarshal([]byte(row.Key), &parts); err != nil || len(parts) < 3 {
+		return "", "", 0, fmt.Errorf("router: topology row %q: malformed key", row.Key)
+	}
+	if parts[1] != "queue" {
+		return "", "", 0, nil
+	}
+	var s queueRow
+	if err := json.Unmarshal(row.Value, &s); err != nil {
+		return "", "", 0, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+	}
+	return parts[0], parts[2], s.ID, nil
+}
+
 // Restore rebuilds the declarations from the rows found in the log. It returns the queues by what the log calls them,
 // so that their messages can be restored.
 func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {

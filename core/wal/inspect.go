@@ -16,25 +16,31 @@ type inspector struct {
 	missing  uint32    // id, 0 for none
 }
 
+// lockStopped locks the log in dir, which must have a segment and which nobody may have open (vfs.ErrLocked).
+func lockStopped(fs vfs.FS, dir string) (d vfs.Dir, ids []uint32, lock io.Closer, err error) {
+	if d, err = fs.Dir(dir); err == nil {
+		err = checkFinished(d)
+	}
+	if err == nil {
+		ids, err = segmentIDs(d)
+	}
+	if err == nil && len(ids) == 0 {
+		err = errors.New("no segment of a log is there")
+	}
+	if err == nil {
+		lock, err = d.Lock(lockName)
+	}
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
+	}
+	return d, ids, lock, nil
+}
+
 // inspect locks the log in dir, which must exist, and opens its segments.
 func inspect(fs vfs.FS, dir string) (_ *inspector, err error) {
-	d, err := fs.Dir(dir)
+	d, ids, lock, err := lockStopped(fs, dir)
 	if err != nil {
-		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
-	}
-	if err := checkFinished(d); err != nil {
-		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
-	}
-	ids, err := segmentIDs(d)
-	if err != nil {
-		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
-	}
-	if len(ids) == 0 {
-		return nil, fmt.Errorf("wal: inspect %s: no segment of a log is there", dir)
-	}
-	lock, err := d.Lock(lockName)
-	if err != nil {
-		return nil, fmt.Errorf("wal: inspect %s: %w", dir, err)
+		return nil, err
 	}
 	i := &inspector{lock: lock, missing: firstMissing(ids)}
 	i.log = newLog(Options{}, d)
