@@ -156,6 +156,9 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 		log: &openingLog{}, tables: map[queue.Table]map[string][]byte{},
 	}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, logDirectory), c.Log, r)
+	if errors.As(err, new(*wal.CorruptionError)) {
+		err = fmt.Errorf("%w; this rescues what is left into a new directory: gateway log repair %s NEWDIR", err, c.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +199,18 @@ func (b *Broker) Gate() *session.Gate { return &b.alarms.gate }
 
 // Alarms returns what the gate is shut for, with the figures last seen.
 func (b *Broker) Alarms() []Alarm { return b.alarms.list() }
+
+// LogPins says which queue holds most of what lives in the oldest segment of the log, and how many bytes: the disk waits
+// for it. The name is empty when no queue does. It reads from the disk and takes a few milliseconds.
+func (b *Broker) LogPins() (vhost, name string, bytes int64) {
+	id, bytes, _ := b.log.Pins()
+	for vhost, v := range b.vhosts {
+		if name, ok := v.Router.QueueWithID(id); ok {
+			return vhost, name, bytes
+		}
+	}
+	return "", "", 0
+}
 
 // Close syncs and closes the log and unlocks the directory. Nothing may publish or settle any more.
 func (b *Broker) Close() error {

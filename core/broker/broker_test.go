@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,6 +194,41 @@ func TestWhatWasConfirmedIsThereAfterARestart(t *testing.T) {
 		}
 		want = nil
 		closing(t, b)
+	}
+}
+
+func TestLogPinsNamesTheQueueAndItsVirtualHost(t *testing.T) {
+	dir := t.TempDir()
+	b, v := open(t, dir)
+	declare(t, v, router.QueueSpec{Name: "stuck", Durable: true})
+	declare(t, v, router.QueueSpec{Name: "fast", Durable: true})
+	publish(t, v, &message.Message{Key: "fast", Body: make([]byte, 100), Guarantee: message.AtLeastOnce})
+	publish(t, v, &message.Message{Key: "stuck", Body: make([]byte, 1000), Guarantee: message.AtLeastOnce})
+	closing(t, b)
+	b, _ = open(t, dir)
+	defer closing(t, b)
+	if vhost, name, bytes := b.LogPins(); vhost != broker.DefaultVHost || name != "stuck" || bytes < 1000 || bytes > 1200 {
+		t.Errorf("%q in %q holds %d bytes, want stuck in %q and a little more than 1000", name, vhost, bytes, broker.DefaultVHost)
+	}
+}
+
+func TestDamageThatStopsTheStartNamesTheRepair(t *testing.T) {
+	dir := t.TempDir()
+	b, v := open(t, dir)
+	declare(t, v, router.QueueSpec{Name: "q", Durable: true})
+	closing(t, b)
+	path := filepath.Join(dir, "log", "00000001.log")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[20] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = broker.Open(broker.Config{Dir: dir, Slog: slog.New(slog.DiscardHandler)})
+	if !errors.As(err, new(*wal.CorruptionError)) || !strings.Contains(err.Error(), "gateway log repair "+dir+" NEWDIR") {
+		t.Errorf("%v, want corruption and the command that repairs", err)
 	}
 }
 

@@ -35,22 +35,29 @@ func (m *Message) EncodedSize() int {
 	return 18 + 4*binary.MaxVarintLen32 + len(m.Exchange) + len(m.Key) + len(m.Head) + len(m.Body)
 }
 
-// Peek returns what a queue must know of an encoded message before anybody reads it: its deadline, its priority and the
-// bytes of its body. It does not look into the head.
-func Peek(src []byte) (expires int64, priority uint8, body int, err error) {
+// Summary is what a queue must know of a message before anybody reads it.
+type Summary struct {
+	Time, Expires int64 // as in Message
+	Priority      uint8
+	Body          int // bytes of the body
+}
+
+// Peek returns the summary of an encoded message. It does not look into the head.
+func Peek(src []byte) (Summary, error) {
 	if len(src) < 18 {
-		return 0, 0, 0, ErrFormat
+		return Summary{}, ErrFormat
 	}
+	s := Summary{Time: int64(binary.BigEndian.Uint64(src[2:])), Expires: int64(binary.BigEndian.Uint64(src[10:])), Priority: src[1]}
 	at := 18
 	for range 4 {
 		n, used := binary.Uvarint(src[at:])
 		if used <= 0 || n > uint64(len(src)-at-used) {
-			return 0, 0, 0, ErrFormat
+			return Summary{}, ErrFormat
 		}
-		body = int(n)
-		at += used + body
+		s.Body = int(n)
+		at += used + s.Body
 	}
-	return int64(binary.BigEndian.Uint64(src[10:])), src[1], body, nil
+	return s, nil
 }
 
 // Decode reads a message from the start of src and returns how many bytes it took. Body and Head alias src, which

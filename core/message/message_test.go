@@ -154,8 +154,9 @@ func TestMessageSurvivesItsEncoding(t *testing.T) {
 			back.Time != m.Time || back.Expires != m.Expires || back.Priority != m.Priority || back.Guarantee != m.Guarantee || back.Retain != m.Retain {
 			t.Errorf("%+v came back as %+v", m, back)
 		}
-		if expires, priority, body, err := Peek(encoded); expires != m.Expires || priority != m.Priority || body != len(m.Body) || err != nil {
-			t.Errorf("Peek: %d, %d, %d, %v", expires, priority, body, err)
+		want := Summary{Time: m.Time, Expires: m.Expires, Priority: m.Priority, Body: len(m.Body)}
+		if got, err := Peek(encoded); got != want || err != nil {
+			t.Errorf("Peek: %+v, %v, want %+v", got, err, want)
 		}
 		for cut := range min(len(encoded), 200) {
 			if _, err := new(Message).Decode(encoded[:cut]); err == nil && cut < len(encoded) {

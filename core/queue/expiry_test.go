@@ -124,7 +124,20 @@ func TestNextHeadExpiresWhenTheFirstIsTaken(t *testing.T) {
 	})
 }
 
+// undated is a recovery of a log that does not know when messages came.
+type undated struct{ restoring }
+
+func (u undated) Message(at queue.Pos, i queue.Info, queues []uint32) error {
+	i.Time = 0
+	return u.restoring.Message(at, i, queues)
+}
+
 func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
+	t.Run("by the index", func(t *testing.T) { goesOn(t, func(q *queue.Local) queue.Recovery { return restoring{q} }) })
+	t.Run("by the messages", func(t *testing.T) { goesOn(t, func(q *queue.Local) queue.Recovery { return undated{restoring{q}} }) })
+}
+
+func goesOn(t *testing.T, into func(*queue.Local) queue.Recovery) {
 	ticking(t, func(t *testing.T, clock *queue.Clock) {
 		log := queuetest.NewLog()
 		o := queue.Options{HasTTL: true, TTL: 10_000}
@@ -138,7 +151,7 @@ func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
 
 		o.Clock = clock
 		restarted := newQueue(t, "q", 1, log, o)
-		if err := log.Replay(restoring{restarted}); err != nil {
+		if err := log.Replay(into(restarted)); err != nil {
 			t.Fatal(err)
 		}
 		after(2 * time.Second)
@@ -155,7 +168,7 @@ func TestTimeToLiveOfAQueueGoesOnAcrossARestart(t *testing.T) {
 		after(0) // it may be the clock that has taken "c" out: let it tell the log
 
 		lazy := newQueue(t, "q", 1, log, queue.Options{HasTTL: true, TTL: 1})
-		if err := log.Replay(restoring{lazy}); err != nil {
+		if err := log.Replay(into(lazy)); err != nil {
 			t.Fatal(err)
 		}
 		s, _ = subscribe(t, lazy, queue.SubscribeOptions{})

@@ -106,6 +106,7 @@ type Recovery interface {
 
 // Info is what a queue must know of a message before it reads it.
 type Info struct {
+	Time     int64 // as message.Message.Time; 0 when only the message itself says
 	Expires  int64 // as message.Message.Expires
 	Size     int   // bytes of the body
 	Priority uint8

@@ -233,8 +233,10 @@ func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) 
 // Restore adds a message found in the log at start, before anybody uses the queue. It is read when it is taken.
 func (q *Local) Restore(at Pos, i Info) {
 	e := entry{pos: at, expires: i.Expires, size: uint32(i.Size)}
-	if q.opts.HasTTL {
+	if q.opts.HasTTL && i.Time == 0 {
 		e.flags = undated
+	} else {
+		e.expires = q.deadline(i.Expires, i.Time)
 	}
 	q.mu.Lock()
 	q.add(e, i.Priority)

@@ -138,6 +138,21 @@ func (r *Router) entry(name string, origin uint64) (*queueEntry, error) {
 	return e, nil
 }
 
+// QueueWithID returns the name of the queue that the log calls id. No queue in memory only has one.
+func (r *Router) QueueWithID(id uint32) (name string, ok bool) {
+	if id == 0 {
+		return "", false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for name, e := range r.queues {
+		if e.queue.ID() == id {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // Exchange returns what the exchange of that name was declared with.
 func (r *Router) Exchange(name string) (ExchangeSpec, error) {
 	r.mu.RLock()

@@ -323,7 +323,7 @@ func stopAt(m *vfs.Memory, n int, killed bool, random *rand.Rand) vfs.FS {
 func powerCut(m *vfs.Memory, n int, random *rand.Rand) vfs.FS { return stopAt(m, n, false, random) }
 
 func crashOptions() Options {
-	return Options{SegmentSize: minSegmentSize, Log: slog.New(slog.DiscardHandler), Fatal: func(error) {}}
+	return Options{SegmentSize: minSegmentSize, Log: slog.New(slog.DiscardHandler), Fatal: func(error) {}, shortRun: 3}
 }
 
 // reopen opens the log on m; now and then the power goes again before it is open, once or more.

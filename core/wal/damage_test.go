@@ -230,7 +230,7 @@ func TestInvalidHeadConcernsItsMessageAlone(t *testing.T) {
 				checkBody(t, l, f.messages[before.Seq], "before")
 				checkBody(t, l, f.messages[both[1].Seq], "after")
 				for _, seq := range []uint64{alone.Seq, both[0].Seq} {
-					if info, want := f.info[seq], (queue.Info{Expires: 9, Size: len("unreadable"), Priority: 4}); info != want {
+					if info, want := f.info[seq], (queue.Info{Time: 7, Expires: 9, Size: len("unreadable"), Priority: 4}); info != want {
 						t.Errorf("info %+v, want %+v", info, want)
 					}
 					// The place in the error is where the message is now: the compactor may just have moved it.

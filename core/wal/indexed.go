@@ -45,6 +45,7 @@ func (r *recovery) indexed(s *segment, last bool) (bool, error) {
 		return false, &CorruptionError{Segment: s.id, Offset: uint32(footer.index), Err: err}
 	}
 	s.index, s.sealed = footer.index, true
+	r.sources = append(r.sources, entrySource{segment: s, at: int64(footer.index) + frameSize, size: f.length - frameSize, entries: f.count})
 	r.ended(s, r.scan.size)
 	if last {
 		// A process that was killed may have written the footer and not synced it, and the next segment relies on it.
@@ -56,15 +57,17 @@ func (r *recovery) indexed(s *segment, last bool) (bool, error) {
 // enterAll applies every entry of an index.
 func (r *recovery) enterAll(f frame, record []byte, footer footerRecord) error {
 	l := r.log
+	var e entry
 	for x := readIndex(f, record, footer.index); ; {
-		e, more, err := x.next()
+		at := x.indexMark
+		more, err := x.next(&e)
 		if err != nil {
 			return err
 		}
 		if !more {
 			break
 		}
-		if err := r.enter(&e); err != nil {
+		if err := r.enter(&e, at); err != nil {
 			return err
 		}
 	}

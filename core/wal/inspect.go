@@ -108,6 +108,8 @@ func (i *inspector) walk(s *segment, visit func(offset uint32, f frame, record [
 		w.damage = err
 		return w, nil
 	}
+	i.index.reset()
+	i.index.times = w.header.version >= timesVersion
 	w.number, w.end = w.header.firstBatch-1, segmentHeaderSize
 	for batchEnd := w.end; !w.sealed; {
 		f, record, damage, err := i.scan.record(w.end)

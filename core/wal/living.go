@@ -1,5 +1,7 @@
 package wal
 
+import "slices"
+
 // living knows what in one segment is still needed, in memory that grows with what has died and not with what lives:
 // a segment nobody has acknowledged anything of costs nothing.
 //
@@ -10,12 +12,9 @@ type living struct {
 	bytes      int // of the records that have references
 
 	dead   bits
-	shared map[uint32]int32            // by offset: the living references of records that began with more than one
-	acked  map[ackedReference]struct{} // which queues are done with such a record
+	shared map[uint32]int32    // by offset: the living references of records that began with more than one
+	acked  map[uint32][]uint32 // by offset: which queues are done with such a record, ascending
 }
-
-// ackedReference is a reference that has died.
-type ackedReference struct{ offset, queue uint32 }
 
 // add counts a record of size bytes with so many references.
 func (l *living) add(offset uint32, size, references int) {
@@ -36,14 +35,15 @@ func (l *living) add(offset uint32, size, references int) {
 // ack ends the reference of queue and reports whether it was still there, and whether it was the last.
 func (l *living) ack(offset uint32, size int, queue uint32) (was, last bool) {
 	if _, ok := l.shared[offset]; ok {
-		key := ackedReference{offset, queue}
-		if _, done := l.acked[key]; done {
+		done := l.acked[offset]
+		i, found := slices.BinarySearch(done, queue)
+		if found {
 			return false, false
 		}
 		if l.acked == nil {
-			l.acked = map[ackedReference]struct{}{}
+			l.acked = map[uint32][]uint32{}
 		}
-		l.acked[key] = struct{}{}
+		l.acked[offset] = slices.Insert(done, i, queue)
 	}
 	return l.release(offset, size)
 }
@@ -54,11 +54,14 @@ func (l *living) release(offset uint32, size int) (was, last bool) {
 		return false, false
 	}
 	l.references--
-	if n, ok := l.shared[offset]; ok && n > 1 {
-		l.shared[offset] = n - 1
-		return true, false
+	if n, ok := l.shared[offset]; ok {
+		if n > 1 {
+			l.shared[offset] = n - 1
+			return true, false
+		}
+		delete(l.shared, offset)
+		delete(l.acked, offset)
 	}
-	delete(l.shared, offset)
 	l.dead.set(offset)
 	l.bytes -= size
 	return true, true
@@ -69,37 +72,69 @@ func (l *living) waits(offset, queue uint32) bool {
 	if l.dead.has(offset) {
 		return false
 	}
-	_, done := l.acked[ackedReference{offset, queue}]
+	_, done := slices.BinarySearch(l.acked[offset], queue)
 	return !done
 }
 
 // bits has one bit for every aligned offset of a segment, in pages made when they are needed.
-type bits struct{ pages []*page }
+type bits struct{ pages []page }
 
-// page covers 256 KiB of a segment.
-type page [512]uint64
+// page covers 256 KiB of a segment. Records are larger than the distance of two bits, so few are set as a rule.
+type page struct {
+	few  []uint16                  // the bits that are set, ascending, while they are few
+	bits *[bitsPerPage / 64]uint64 // nil meanwhile
+}
 
-const bitsPerPage = 512 * 64
+const (
+	bitsPerPage = 1 << 15
+	maxFew      = bitsPerPage / 16 // they take as much as bits then
+)
 
 func (b *bits) set(offset uint32) {
 	i := int(offset / alignment)
 	for len(b.pages) <= i/bitsPerPage {
-		b.pages = append(b.pages, nil)
+		b.pages = append(b.pages, page{})
 	}
 	p := &b.pages[i/bitsPerPage]
-	if *p == nil {
-		*p = new(page)
-	}
 	i %= bitsPerPage
-	(*p)[i/64] |= 1 << (i % 64)
+	if p.bits != nil {
+		p.bits[i/64] |= 1 << (i % 64)
+		return
+	}
+	at, found := p.find(uint16(i))
+	if found {
+		return
+	}
+	if len(p.few) < maxFew {
+		p.few = slices.Insert(p.few, at, uint16(i))
+		return
+	}
+	p.bits = new([bitsPerPage / 64]uint64)
+	for _, n := range p.few {
+		p.bits[n/64] |= 1 << (n % 64)
+	}
+	p.bits[i/64] |= 1 << (i % 64)
+	p.few = nil
+}
+
+// find is for a page without bits. Records mostly die in the order of their places.
+func (p *page) find(i uint16) (int, bool) {
+	if n := len(p.few); n == 0 || p.few[n-1] < i {
+		return n, false
+	}
+	return slices.BinarySearch(p.few, i)
 }
 
 func (b *bits) has(offset uint32) bool {
 	i := int(offset / alignment)
-	if i/bitsPerPage >= len(b.pages) || b.pages[i/bitsPerPage] == nil {
+	if i/bitsPerPage >= len(b.pages) {
 		return false
 	}
-	p := b.pages[i/bitsPerPage]
+	p := &b.pages[i/bitsPerPage]
 	i %= bitsPerPage
-	return p[i/64]&(1<<(i%64)) != 0
+	if p.bits == nil {
+		_, found := p.find(uint16(i))
+		return found
+	}
+	return p.bits[i/64]&(1<<(i%64)) != 0
 }

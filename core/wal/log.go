@@ -49,7 +49,7 @@ type Log struct {
 	segments []*segment   // consecutive ids, oldest first; the last one is appended to
 	index    indexBuilder // of the last segment
 	rows     map[rowKey]*rowPlace
-	moved    map[uint64]place // where survivors are now, by sequence number
+	moved    movedTable
 	lastSeq  uint64
 
 	number  uint64 // of the last batch begun
@@ -220,7 +220,7 @@ func (l *Log) putMessage(m *message.Message, queues []uint32, rows []queue.Row) 
 	index := len(b.data)
 	b.data = appendMessage(b.data, l.lastSeq, m, queues, rows)
 	// What entryOf would find, without looking for it: this is what every publisher waits for.
-	e := entry{kind: recordMessage, seq: l.lastSeq, count: len(rows), expires: m.Expires, body: len(m.Body), level: m.Priority}
+	e := entry{kind: recordMessage, seq: l.lastSeq, count: len(rows), time: m.Time, expires: m.Expires, body: len(m.Body), level: m.Priority}
 	variable := b.data[index+messageFixed:]
 	e.queues, variable = variable[:4*len(queues)], variable[4*len(queues):]
 	if n, err := rowsLength(len(rows), variable); err == nil {
@@ -273,15 +273,14 @@ func (l *Log) add(at place, references int) {
 // died is told that the record at at has lost its last reference.
 func (l *Log) died(at place, seq uint64) {
 	l.stats.LivingBytes -= int64(at.size)
-	if len(l.moved) > 0 {
-		delete(l.moved, seq)
-	}
+	l.moved.remove(seq)
 }
 
-// resolve says where the message that was at p is now.
+// resolve says where the message that was at p is now. Only the oldest segment is ever copied from, so what is in a newer
+// one has not moved.
 func (l *Log) resolve(p queue.Pos) place {
-	if len(l.moved) > 0 {
-		if at, ok := l.moved[p.Seq]; ok {
+	if oldest := l.segments[0].id; p.Segment <= oldest {
+		if at, ok := l.moved.get(p.Seq, oldest); ok {
 			return at
 		}
 	}

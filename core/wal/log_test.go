@@ -204,7 +204,7 @@ func TestEverythingLivingComesBack(t *testing.T) {
 			if !maps.Equal(f.rows, want) {
 				t.Errorf("rows %v, want %v", f.rows, want)
 			}
-			if info, want := f.info[1], (queue.Info{Expires: 9, Size: 3, Priority: 4}); info != want {
+			if info, want := f.info[1], (queue.Info{Time: 7, Expires: 9, Size: 3, Priority: 4}); info != want {
 				t.Errorf("info %+v, want %+v", info, want)
 			}
 			if f.kept["3/k"] != kept {

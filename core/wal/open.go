@@ -55,12 +55,12 @@ func newLog(o Options, d vfs.Dir) *Log {
 		building: new(batch),
 		idle:     new(batch),
 		rows:     map[rowKey]*rowPlace{},
-		moved:    map[uint64]place{},
 	}
 	l.work.L, l.space.L, l.settled.L = &l.mu, &l.mu, &l.mu
 	l.timer = time.AfterFunc(time.Hour, l.lazyTimer)
 	l.timer.Stop()
 	l.index.reset()
+	l.index.times = true
 	return l
 }
 

@@ -56,6 +56,7 @@ type Options struct {
 	DiskFull func(full bool)
 
 	spacePause time.Duration // a shorter one for tests
+	shortRun   int           // see copyRuns; a test has smaller segments
 }
 
 func (o Options) withDefaults() Options {
@@ -74,6 +75,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.spacePause <= 0 {
 		o.spacePause = spacePause
+	}
+	if o.shortRun == 0 {
+		o.shortRun = defaultShortRun
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()

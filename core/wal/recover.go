@@ -2,25 +2,25 @@ package wal
 
 import "errors"
 
-// recovery takes a log from its oldest record to its newest and applies each one, or its entry in the index of its
-// segment, to the state of the log, which afterwards is the state of the log that wrote it.
+// recovery goes through a log from its oldest record to its newest, or through the indexes of its segments, and brings the
+// log to the state of the one that wrote it. Then it goes through the indexes once more and hands over what lives. So it
+// keeps what has been acknowledged and not what has been found.
 type recovery struct {
 	log   *Log
 	scan  scanner
 	index indexBuilder // of the segment that is scanned
 
-	originals index          // messages where they were first appended: sequence numbers ascend
-	copies    []known        // survivors whose original is gone
-	copied    map[uint64]int // index in copies by sequence number
-	queues    []uint32       // of known messages that have several, see known.queues
-	waiting   []uint32       // scratch of tellMessage
-	values    map[rowKey][]byte
+	sources []entrySource // of all segments so far
+	acked   ackedSet
+	copies  copyRuns
+	values  map[rowKey]*[]byte
 }
 
 // run recovers the state and leaves every segment sealed. It returns the number of the next segment.
 func (r *recovery) run() (uint32, error) {
 	l := r.log
-	r.copied, r.values = map[uint64]int{}, map[rowKey][]byte{}
+	r.values = map[rowKey]*[]byte{}
+	r.copies.short = l.options.shortRun
 	ids, err := segmentIDs(l.dir)
 	if err != nil {
 		return 0, err
@@ -218,6 +218,7 @@ func (r *recovery) segment(s *segment, last bool) error {
 // scanned applies the records of s as they stand.
 func (r *recovery) scanned(s *segment, version uint32, last bool) error {
 	l := r.log
+	r.index = indexBuilder{times: version >= timesVersion}
 	r.index.reset()
 	offset, batchEnd := segmentHeaderSize, segmentHeaderSize
 	for !s.sealed {
@@ -259,6 +260,7 @@ func (r *recovery) scanned(s *segment, version uint32, last bool) error {
 		offset += align(f.length)
 	}
 	r.ended(s, offset)
+	r.remember(s)
 	if !last {
 		return nil
 	}
@@ -271,9 +273,16 @@ func (r *recovery) scanned(s *segment, version uint32, last bool) error {
 	return s.file.Sync()
 }
 
+// ended notes where the segment ends.
 func (r *recovery) ended(s *segment, end int) {
 	s.end, s.written = end, end
 	r.log.stats.LogBytes += int64(end)
+}
+
+// remember keeps the index of a segment that was scanned, so that its records need not be read again.
+func (r *recovery) remember(s *segment) {
+	r.sources = append(r.sources, entrySource{segment: s, data: r.index.data, size: len(r.index.data), entries: r.index.entries})
+	r.index = indexBuilder{}
 }
 
 // damaged decides what a bad record at offset means. atHead says that it is where a batch would begin.
@@ -324,11 +333,12 @@ func (r *recovery) cut(s *segment, version uint32, offset int) error {
 		return err
 	}
 	s.sealed = true
-	if index == nil {
-		r.ended(s, offset+footerSize)
-		return nil
+	end := offset + footerSize
+	if index != nil {
+		s.index = offset
+		end += index.size()
 	}
-	s.index = offset
-	r.ended(s, offset+index.size()+footerSize)
+	r.ended(s, end)
+	r.remember(s)
 	return nil
 }

@@ -56,6 +56,15 @@ func (l *Log) setRow(key rowKey, remove bool, at rowPlace) {
 	}
 }
 
+// lastOf returns the entry of a row that is the i-th of the record at at, when that has its last value, else nil.
+func (l *Log) lastOf(row rowPayload, at place, i int) *rowPlace {
+	last := l.rows[rowKey{row.table, string(row.key)}]
+	if last == nil || last.segment != at.segment || last.offset != at.offset || int(last.ordinal) != i {
+		return nil
+	}
+	return last
+}
+
 // release ends a row's reference to the record at at.
 func (l *Log) release(at place, seq uint64) {
 	if _, last := l.segment(at.segment).living.release(at.offset, int(at.size)); last {

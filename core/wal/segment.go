@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	formatVersion     = 2
+	formatVersion     = 3
 	indexVersion      = 2 // the first that has indexes
+	timesVersion      = 3 // the first whose indexes say when messages came
 	segmentHeaderSize = 64
 	segmentSuffix     = ".log"
 	minSegmentSize    = 4096

@@ -23,7 +23,7 @@ func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
-	s.Segments, s.Moved, s.Rows, s.LastSeq = len(l.segments), len(l.moved), len(l.rows), l.lastSeq
+	s.Segments, s.Moved, s.Rows, s.LastSeq = len(l.segments), l.moved.len, len(l.rows), l.lastSeq
 	s.Pending = len(l.building.data)
 	if l.flushing != nil {
 		s.Pending += len(l.flushing.data)

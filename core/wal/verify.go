@@ -66,7 +66,6 @@ func Verify(fs vfs.FS, dir string, each func(Report) error) (err error) {
 
 // verify checks one segment.
 func (i *inspector) verify(s *segment, last bool) (Report, error) {
-	i.index.reset()
 	report := Report{Segment: s.id}
 	var check func(offset uint32, f frame, record []byte) error
 	check = func(offset uint32, f frame, record []byte) error {

@@ -113,7 +113,7 @@ func (l *Log) Replay(to queue.Recovery) error {
 	}
 	for _, seq := range slices.Sorted(maps.Keys(l.refs)) {
 		m := l.messages[seq]
-		info := queue.Info{Expires: m.Expires, Size: len(m.Body), Priority: m.Priority}
+		info := queue.Info{Time: m.Time, Expires: m.Expires, Size: len(m.Body), Priority: m.Priority}
 		if err := to.Message(queue.Pos{Seq: seq}, info, slices.Sorted(maps.Keys(l.refs[seq]))); err != nil {
 			return err
 		}
