@@ -15,10 +15,10 @@ import (
 	"tridge/internal/vfs"
 )
 
-// logCommand carries out "gateway log": most of it looks at the log of a gateway that does not run.
+// logCommand carries out "gateway log": most of it looks at the log of a gateway that does not run, or writes it anew.
 func logCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if len(args) == 0 {
-		return &usageError{"log: verify or dump is missing"}
+		return &usageError{"log: verify, dump, repair, backup, export or import is missing"}
 	}
 	name, args := args[0], args[1:]
 	switch name {
@@ -29,7 +29,7 @@ func logCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 	case "import":
 		return importCommand(args, stdin, stdout)
 	}
-	if name != "verify" && name != "dump" {
+	if name != "verify" && name != "dump" && name != "repair" {
 		return &usageError{fmt.Sprintf("log: there is no %q", name)}
 	}
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
@@ -41,7 +41,10 @@ func logCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 	if err := flags.Parse(args); err != nil {
 		return &usageError{fmt.Sprintf("log %s: %v", name, err)}
 	}
-	if flags.NArg() != 1 {
+	if name == "repair" && flags.NArg() != 2 {
+		return &usageError{"log repair: name the data directory and a new one"}
+	}
+	if name != "repair" && flags.NArg() != 1 {
 		return &usageError{fmt.Sprintf("log %s: name one directory", name)}
 	}
 	dir, err := logDirectory(flags.Arg(0))
@@ -49,10 +52,13 @@ func logCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.W
 		return err
 	}
 	out := bufio.NewWriter(stdout)
-	if name == "dump" {
+	switch name {
+	case "dump":
 		err = dumpLog(dir, bodies, out)
-	} else {
+	case "verify":
 		err = verifyLog(dir, out)
+	case "repair":
+		err = repairLog(dir, flags.Arg(1), out)
 	}
 	if errors.Is(err, vfs.ErrLocked) {
 		err = fmt.Errorf("log %s: a gateway is running on %s: stop it first", name, flags.Arg(0))
@@ -109,4 +115,47 @@ func verdict(r wal.Report) string {
 func dumpLog(dir string, bodies bool, out io.Writer) error {
 	encoder := json.NewEncoder(out)
 	return wal.Dump(vfs.OS{}, dir, bodies, func(r wal.Record) error { return encoder.Encode(r) })
+}
+
+// repairLog writes what is left of the log in dir into a data directory that is not there yet, or has nothing in it.
+func repairLog(dir, to string, out io.Writer) error {
+	entries, err := os.ReadDir(to)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return err
+	case len(entries) > 0:
+		return fmt.Errorf("log repair: %s is not empty: name a directory that is, or is not there yet", to)
+	}
+	parts, messages := 0, 0
+	err = wal.Repair(vfs.OS{}, dir, filepath.Join(to, "log"), func(l wal.Lost) {
+		parts++
+		messages += l.Messages
+		fmt.Fprintln(out, loss(l)) // a write that fails is told of by Flush
+	})
+	if err != nil {
+		return err
+	}
+	if parts == 0 {
+		fmt.Fprintln(out, "nothing was damaged")
+	} else {
+		fmt.Fprintf(out, "%d parts lost, %d messages in them\n", parts, messages)
+	}
+	fmt.Fprintf(out, "written to %s: gateway serve --data %s\n", to, to)
+	return nil
+}
+
+func loss(l wal.Lost) string {
+	text := fmt.Sprintf("%08d.log: bytes %d to %d lost: %v", l.Segment, l.From, l.To, l.Err)
+	switch {
+	case l.Through > l.Segment:
+		text = fmt.Sprintf("%08d.log to %08d.log: missing", l.Segment, l.Through)
+	case l.From == 0 && l.To == 0:
+		text = fmt.Sprintf("%08d.log: missing", l.Segment)
+	}
+	text += fmt.Sprintf("; %d messages", l.Messages)
+	if l.Acks > 0 {
+		text += fmt.Sprintf("; %d acknowledgements behind it may be half of a transaction and were left out, so their messages come again", l.Acks)
+	}
+	return text
 }

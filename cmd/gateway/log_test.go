@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"tridge/core/broker"
 	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/wal"
@@ -40,7 +43,7 @@ func dataDirectory(t *testing.T) (dir string, at queue.Pos) {
 func TestLogVerifyTellsSoundFromDamaged(t *testing.T) {
 	dir, at := dataDirectory(t)
 	stdout, stderr, code := command(t, "", "log", "verify", dir)
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "00000001.log: version 2, ") || !strings.Contains(stdout, "1 messages, sealed, with index\n") {
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "00000001.log: version 3, ") || !strings.Contains(stdout, "1 messages, sealed, with index\n") {
 		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	path := filepath.Join(dir, "log", "00000001.log")
@@ -58,6 +61,49 @@ func TestLogVerifyTellsSoundFromDamaged(t *testing.T) {
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(data) {
 		t.Error("verify changed the segment", err)
+	}
+}
+
+func TestLogRepairWritesADirectoryThatStarts(t *testing.T) {
+	dir, at := dataDirectory(t)
+	damaged := filepath.Join(dir, "log", "00000001.log")
+	data, err := os.ReadFile(damaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	stdout, stderr, code := command(t, "", "log", "repair", dir, to)
+	if code != 0 || stderr != "" || stdout != "nothing was damaged\nwritten to "+to+": gateway serve --data "+to+"\n" {
+		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	data[at.Offset+at.Size-1] ^= 1
+	if err := os.WriteFile(damaged, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code = command(t, "", "log", "repair", dir, to); code != exitFailed || !strings.Contains(stderr, "not empty") {
+		t.Errorf("over another: code %d, stderr %q", code, stderr)
+	}
+	to = t.TempDir() // there, and empty
+	stdout, _, code = command(t, "", "log", "repair", dir, to)
+	want := fmt.Sprintf("00000001.log: bytes %d to ", at.Offset)
+	if code != 0 || !strings.HasPrefix(stdout, want) || !strings.Contains(stdout, "1 parts lost, 1 messages in them\n") {
+		t.Errorf("code %d, stdout %q, want %q", code, stdout, want)
+	}
+	if stdout, stderr, code = command(t, "", "log", "verify", to); code != 0 {
+		t.Errorf("the new log: code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	b, err := broker.Open(broker.Config{Dir: to, Slog: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code = command(t, "", "log", "repair", to, filepath.Join(dir, "other")); code != exitFailed || !strings.Contains(stderr, "stop it first") {
+		t.Errorf("of a running gateway: code %d, stderr %q", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "other")); err == nil {
+		t.Error("a repair that was refused has made its directory")
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -110,7 +156,7 @@ func TestLogRefusesWhatItCannotLookAt(t *testing.T) {
 		{"a running gateway's dump", "stop it first", []string{"dump", dir}, exitFailed},
 		{"no directory", "nowhere", []string{"verify", missing}, exitFailed},
 		{"a directory without log", "no segment", []string{"dump", t.TempDir()}, exitFailed},
-		{"nothing to do", "verify or dump", nil, exitUsage},
+		{"nothing to do", "verify, dump or repair", nil, exitUsage},
 		{"an unknown command", `no "mend"`, []string{"mend", dir}, exitUsage},
 		{"two directories", "one directory", []string{"verify", dir, dir}, exitUsage},
 		{"an unknown flag", "-bodies", []string{"verify", "--bodies", dir}, exitUsage},

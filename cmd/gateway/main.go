@@ -97,6 +97,7 @@ Usage:
 	gateway check [flags]          read both files and print every error, as file:line:column: text
 	gateway log verify DIR         check every byte of the log of a stopped gateway; DIR is its data directory
 	gateway log dump DIR           print its records as lines of JSON; --bodies before DIR adds the messages' bodies
+	gateway log repair DIR NEWDIR  write what can be read of a damaged log into a new data directory, and print what is lost
 	gateway log backup DIR         copy the data directory, of a running gateway too, to DIR, which must be empty or
 	                               missing; --data DIR says what to copy, as for serve
 	gateway log export QUEUE       print the messages that wait in a durable queue of a stopped gateway as lines of JSON

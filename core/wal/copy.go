@@ -35,40 +35,51 @@ type livingRecord struct {
 // copySegment appends what lives in s to the end of the log, and syncs it. Messages come in the order of their sequence
 // numbers, whatever their order in s, so that recovery finds few runs of survivors.
 func (c *compactor) copySegment(l *Log, s *segment) error {
-	if err := c.find(l, s); err != nil {
+	if err := c.find(l, s, c.scan.entries); err != nil {
 		return err
 	}
+	copied := 0
+	return c.read(s, func(offset uint32, f frame, record []byte) error {
+		n, err := c.copyRecord(l, s, offset, f, record)
+		if copied += n; err == nil && copied >= copyChunk {
+			copied = 0
+			err = l.syncAll()
+		}
+		return err
+	})
+}
+
+// read calls each with the records in c.found, in the order of their sequence numbers. What is wrong with one is a
+// *CorruptionError.
+func (c *compactor) read(s *segment, each func(offset uint32, f frame, record []byte) error) error {
 	slices.SortFunc(c.found, func(a, b livingRecord) int {
 		return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.offset, b.offset))
 	})
-	copied := 0
 	for left := c.found; len(left) > 0; {
 		n, begin, end := stretch(left)
 		data, err := c.scan.exactly(begin, end-begin)
+		if err != nil && n > 1 { // what lies between them may be what cannot be read
+			n, begin, end = stretch(left[:1])
+			data, err = c.scan.exactly(begin, end-begin)
+		}
 		if err != nil { // what cannot be read is as good as damaged
 			return &CorruptionError{Segment: s.id, Offset: uint32(begin), Err: err}
 		}
 		for _, r := range left[:n] {
 			record := data[int(r.offset)-begin:][:r.size]
-			if readFrame(record).length != len(record) || !valid(s.id, r.offset, record) {
+			f := readFrame(record)
+			if f.length != len(record) || !valid(s.id, r.offset, record) {
 				return &CorruptionError{Segment: s.id, Offset: r.offset, Err: errChecksum}
 			}
-			appended, err := c.copyRecord(l, s, r.offset, readFrame(record), record)
+			err := each(r.offset, f, record)
 			if errors.Is(err, errFormat) {
 				return &CorruptionError{Segment: s.id, Offset: r.offset, Err: err}
 			}
 			if err != nil {
 				return err
 			}
-			copied += appended
 		}
 		left = left[n:]
-		if copied >= copyChunk {
-			copied = 0
-			if err := l.syncAll(); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -87,8 +98,8 @@ func stretch(records []livingRecord) (n, begin, end int) {
 	return n, begin, end
 }
 
-// find lists what lives in s into c.found.
-func (c *compactor) find(l *Log, s *segment) error {
+// find lists what lives in s, whose entries are what entries tells of, into c.found.
+func (c *compactor) find(l *Log, s *segment, entries func(*segment, func(*entry) error) error) error {
 	c.found = c.found[:0]
 	asked := 0
 	ask := func() {
@@ -102,7 +113,7 @@ func (c *compactor) find(l *Log, s *segment) error {
 		}
 		c.found, asked = left, len(left)
 	}
-	err := c.scan.entries(s, func(e *entry) error {
+	err := entries(s, func(e *entry) error {
 		if e.kind == recordAck {
 			return nil
 		}
@@ -185,24 +196,26 @@ func (s *scanner) recordEntries(of *segment, end int, each func(e *entry) error)
 	return nil
 }
 
+// payloadOf is what of a record may live.
+func payloadOf(f frame, record []byte) (messagePayload, error) {
+	if f.kind == recordMessage {
+		return readMessage(f, record)
+	}
+	p := messagePayload{rows: record[frameSize:]}
+	if f.kind != recordRows {
+		return p, errFormat
+	}
+	_, err := rowsLength(f.rows, p.rows)
+	return p, err
+}
+
 // copyRecord appends the record without the queues that no longer wait and the rows that are not the last of their
 // key; it returns the bytes appended. Acknowledgements and tombstones are never copied: what they cancel is no younger
 // than they are, so it is gone by now or goes with this segment.
 func (c *compactor) copyRecord(l *Log, s *segment, offset uint32, f frame, record []byte) (int, error) {
-	var p messagePayload
-	switch f.kind {
-	case recordMessage:
-		var err error
-		if p, err = readMessage(f, record); err != nil {
-			return 0, err
-		}
-	case recordRows:
-		p.rows = record[frameSize:]
-		if _, err := rowsLength(f.rows, p.rows); err != nil {
-			return 0, err
-		}
-	default:
-		return 0, nil
+	p, err := payloadOf(f, record)
+	if err != nil {
+		return 0, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,17 +229,7 @@ func (c *compactor) copyRecord(l *Log, s *segment, offset uint32, f frame, recor
 	if len(c.queues) == 0 && len(c.rows) == 0 {
 		return 0, nil
 	}
-	b := l.building
-	index := len(b.data)
-	if keep {
-		b.data = appendSurvivor(b.data, p, c.queues, len(c.rows), c.raw)
-	} else {
-		var begin int
-		b.data, begin = beginRecord(b.data, frame{kind: recordRows, rows: len(c.rows)})
-		b.data = endRecord(append(b.data, c.raw...), begin)
-	}
-	at := l.placed(index)
-	l.add(at, len(c.queues)+len(c.rows))
+	at := c.put(l, keep, p)
 	old := place{s.id, offset, uint32(len(record))}
 	for _, q := range c.queues {
 		l.ack(old, p.seq, q)
@@ -243,6 +246,22 @@ func (c *compactor) copyRecord(l *Log, s *segment, offset uint32, f frame, recor
 	}
 	l.commit()
 	return int(at.size), nil
+}
+
+// put appends what survivors has found, within the room reserved for it.
+func (c *compactor) put(l *Log, keep bool, p messagePayload) place {
+	b := l.building
+	index := len(b.data)
+	if keep {
+		b.data = appendSurvivor(b.data, p, c.queues, len(c.rows), c.raw)
+	} else {
+		var begin int
+		b.data, begin = beginRecord(b.data, frame{kind: recordRows, rows: len(c.rows)})
+		b.data = endRecord(append(b.data, c.raw...), begin)
+	}
+	at := l.placed(index)
+	l.add(at, len(c.queues)+len(c.rows))
+	return at
 }
 
 // survivors finds what of a record lives, into c.queues, c.rows and c.raw, and reports whether its message is needed.

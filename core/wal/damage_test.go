@@ -317,6 +317,25 @@ func FuzzSegment(f *testing.F) {
 		}); err != nil {
 			t.Fatalf("verify: %v", err)
 		}
+		left := newFound()
+		var lost []Lost
+		if err := repair(m, "log", "new", quiet(t), func(l Lost) { lost = append(lost, l) }); err == nil {
+			l, err := Open(m, "new", quiet(t), left)
+			if err != nil {
+				t.Fatalf("the repaired log: %v", err)
+			}
+			for _, seq := range left.order {
+				if _, err := l.Read(left.messages[seq]); err != nil && !errors.Is(err, message.ErrFormat) {
+					t.Errorf("repaired: message %d: %v", seq, err)
+				}
+			}
+			closeLog(t, l)
+		} else if !errors.As(err, new(*VersionError)) {
+			t.Fatalf("repair: %v", err)
+		}
+		if sound && len(lost) > 0 {
+			t.Errorf("verify found nothing, and repair has lost %+v", lost)
+		}
 		recovered := newFound()
 		l, err := Open(m, "log", quiet(t), recovered)
 		if err != nil {
@@ -324,6 +343,9 @@ func FuzzSegment(f *testing.F) {
 				t.Fatalf("an error without a place: %v", err)
 			}
 			return
+		}
+		if sound && len(left.order) != len(recovered.order) {
+			t.Errorf("verify found nothing; repair keeps %d messages, a start %d", len(left.order), len(recovered.order))
 		}
 		for _, seq := range recovered.order {
 			p := recovered.messages[seq]

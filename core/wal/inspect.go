@@ -110,6 +110,7 @@ func (i *inspector) walk(s *segment, visit func(offset uint32, f frame, record [
 	}
 	i.index.reset()
 	i.index.times = w.header.version >= timesVersion
+	i.log.lastSeq = max(i.log.lastSeq, w.header.lastSeq)
 	w.number, w.end = w.header.firstBatch-1, segmentHeaderSize
 	for batchEnd := w.end; !w.sealed; {
 		f, record, damage, err := i.scan.record(w.end)

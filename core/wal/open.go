@@ -71,6 +71,7 @@ func (l *Log) start(to queue.Recovery) error {
 	if err != nil {
 		return err
 	}
+	l.lastSeq = max(l.lastSeq, l.options.lastSeq)
 	if err := r.tell(to); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ type Options struct {
 
 	spacePause time.Duration // a shorter one for tests
 	shortRun   int           // see copyRuns; a test has smaller segments
+	lastSeq    uint64        // a repaired log goes on with the numbers of the damaged one
 }
 
 func (o Options) withDefaults() Options {

@@ -50,18 +50,28 @@ func (r *recovery) enter(e *entry, at indexMark) error {
 			}
 		})
 	case recordMessage:
-		switch {
-		case e.copied && e.seq > l.lastSeq:
-			return errors.New("a copy of a message that was never there")
-		case e.copied:
+		if err := r.sequence(e); err != nil {
+			return err
+		}
+		if e.copied {
 			r.copies.add(e, len(r.sources), at)
-		case e.seq <= l.lastSeq:
-			return errors.New("a sequence number is used twice")
-		default:
-			l.lastSeq = e.seq
 		}
 	}
 	r.enterRows(e)
+	return nil
+}
+
+// sequence checks and notes the sequence number of a message.
+func (r *recovery) sequence(e *entry) error {
+	switch {
+	case e.copied && e.seq > r.log.lastSeq:
+		return errors.New("a copy of a message that was never there")
+	case e.copied:
+	case e.seq <= r.log.lastSeq:
+		return errors.New("a sequence number is used twice")
+	default:
+		r.log.lastSeq = e.seq
+	}
 	return nil
 }
 

@@ -56,10 +56,13 @@ func (s *scanner) bytes(offset, n int) ([]byte, error) {
 			s.window = make([]byte, want) // no more than the file holds
 		}
 		s.window, s.at = s.window[:want], offset
-		if got, err := s.file.ReadAt(s.window, int64(offset)); err != nil && !errors.Is(err, io.EOF) {
+		got, err := s.file.ReadAt(s.window, int64(offset))
+		s.window = s.window[:got] // what cannot be read may lie behind what is wanted
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if got < n {
 			return nil, err
-		} else if got < n {
-			return nil, io.ErrUnexpectedEOF
 		}
 	}
 	return s.window[offset-s.at:][:n], nil

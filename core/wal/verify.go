@@ -76,6 +76,9 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 			if err == nil && f.kind == recordAck {
 				err = readAck(e.count, e.ack, func(uint32, uint64) {})
 			}
+			if err == nil && f.kind == recordMessage {
+				err = i.sequence(&e)
+			}
 			if err != nil {
 				return &CorruptionError{Segment: s.id, Offset: offset, Err: err}
 			}
@@ -92,9 +95,11 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 		}
 		return nil
 	}
-	before := i.log.number
+	before, lastSeq := i.log.number, i.log.lastSeq
 	w, err := i.walk(s, check)
 	i.log.number = max(before, w.number)
+	highest := i.log.lastSeq
+	i.log.lastSeq = max(highest, w.footer.lastSeq)
 	report.Version, report.Bytes, report.Sealed, report.Indexed = w.header.version, w.end, w.sealed, w.index != nil
 	if errors.As(err, new(*CorruptionError)) {
 		report.Damage = err
@@ -106,7 +111,7 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 	switch {
 	case errors.As(w.damage, new(*VersionError)):
 		report.Damage = w.damage
-	case w.end > 0 && w.header.firstBatch <= before:
+	case w.end > 0 && (w.header.firstBatch <= before || w.header.lastSeq < lastSeq):
 		report.Damage = &CorruptionError{Segment: s.id, Err: errOrder}
 	case w.damage != nil:
 		if last && w.end > 0 {
@@ -119,6 +124,8 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 		}
 	case w.index != nil && !bytes.Equal(w.index[frameSize:], i.index.data):
 		report.Damage = &CorruptionError{Segment: s.id, Offset: uint32(w.footer.index), Err: errIndex}
+	case w.sealed && w.footer.lastSeq < highest:
+		report.Damage = &CorruptionError{Segment: s.id, Offset: uint32(w.end - footerSize), Err: errOrder}
 	case w.index != nil && w.footer.index != w.end-footerSize-align(len(w.index)):
 		report.Damage = &CorruptionError{Segment: s.id, Offset: uint32(w.end - footerSize), Err: errFormat}
 	}
@@ -126,7 +133,7 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 }
 
 var (
-	errOrder   = errors.New("the header contradicts an older segment")
+	errOrder   = errors.New("its numbers contradict what is before it")
 	errMissing = errors.New("the segment is missing")
 	errIndex   = errors.New("the index does not say what the records say")
 )

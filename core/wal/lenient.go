@@ -1,0 +1,312 @@
+package wal
+
+import (
+	"errors"
+	"slices"
+)
+
+// Lost is a part of a damaged log that cannot be read.
+type Lost struct {
+	Segment  uint32
+	Through  uint32 // the last of the segments that are missing; Segment when it is there and damaged
+	From, To uint32 // bytes from the start of the segment; 0 when it is missing
+	// Messages is how many messages were there: by the index of the segment, or else by the numbers that are missing, which
+	// leaves out survivors of older segments. Of several parts without an index the first has the number of all.
+	Messages int
+	// Acks is how many acknowledgements behind it, up to the next batch, were not believed: they may be half of a
+	// transaction. Their messages come again.
+	Acks int
+	Err  error // what is wrong
+}
+
+// lenient goes through a damaged log as recovery does, and past what is damaged. It writes nothing.
+type lenient struct {
+	*inspector
+	lost    []Lost
+	counted int    // those before have their number of messages
+	doubted bool   // between damage and the next batch
+	record  []byte // the index of the segment, nil when there is none
+}
+
+// run goes through all segments and learns what lives in them.
+func (w *lenient) run() error {
+	w.values = map[rowKey]*[]byte{}
+	w.copies.short = w.log.options.shortRun
+	segments := w.log.segments
+	for n, s := range segments {
+		if n > 0 {
+			w.missing(segments[n-1].id, s.id)
+		}
+		if err := w.segment(s, n == len(segments)-1 && !w.rest.torn); err != nil {
+			return err
+		}
+	}
+	if w.rest.torn {
+		// The last segment that was begun has no header. It was never synced, or it is damaged.
+		err := w.checkTorn(w.rest)
+		switch {
+		case errors.As(err, new(*CorruptionError)):
+			torn := w.rest.segments[len(w.rest.segments)-1]
+			if len(segments) > 0 {
+				w.missing(w.log.last().id, torn.id)
+			}
+			if err := w.segment(torn, true); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		}
+	}
+	return w.tell(nobody{})
+}
+
+// nobody is a recovery that needs to be told nothing.
+type nobody struct{}
+
+// missing reports the segments between two that are there.
+func (w *lenient) missing(before, after uint32) {
+	if after-before > 1 {
+		w.lost = append(w.lost, Lost{Segment: before + 1, Through: after - 1, Err: errMissing})
+	}
+}
+
+// known is told the highest sequence number used so far: what is missing up to it was in the parts that are lost.
+func (w *lenient) known(seq uint64) {
+	l := w.log
+	if seq > l.lastSeq && w.counted < len(w.lost) {
+		w.lost[w.counted].Messages = int(seq - l.lastSeq)
+		w.counted = len(w.lost)
+	}
+	l.lastSeq = max(l.lastSeq, seq)
+}
+
+// damaged notes that bytes of a segment are lost.
+func (w *lenient) damaged(s *segment, from, to int, err error) {
+	w.lost = append(w.lost, Lost{Segment: s.id, Through: s.id, From: uint32(from), To: uint32(to), Err: err})
+	w.doubted = true
+}
+
+// segment learns what is in s.
+func (w *lenient) segment(s *segment, last bool) error {
+	if err := w.scan.open(s.id, s.file); err != nil {
+		return err
+	}
+	first := len(w.lost)
+	w.doubted, w.record = false, nil
+	w.index = indexBuilder{times: true}
+	w.index.reset()
+	if err := w.header(s); err != nil {
+		return err
+	}
+	sealed := false
+	offset, batchEnd := segmentHeaderSize, segmentHeaderSize
+	for offset < w.scan.size && !sealed {
+		f, record, damage, err := w.scan.record(offset)
+		if err == nil && damage == nil {
+			if w.record != nil && f.kind != recordFooter {
+				damage = errFormat // an index ends the records
+			} else {
+				damage = w.accept(offset, f, record)
+			}
+		}
+		if err != nil {
+			damage = err // what cannot be read is as good as damaged
+		}
+		if damage == nil {
+			switch f.kind {
+			case recordBatch:
+				b, _ := readBatch(record)
+				batchEnd = offset + int(b.bytes)
+			case recordIndex:
+				if offset == batchEnd {
+					batchEnd += align(f.length)
+				}
+			case recordFooter:
+				sealed = true
+			}
+			offset += align(f.length)
+			continue
+		}
+		if last {
+			number := w.log.number
+			if offset == batchEnd {
+				number++
+			}
+			if synced, err := w.claimed(offset+alignment, number); err == nil && !synced {
+				break // a torn tail: nothing in it was confirmed
+			}
+		}
+		next, isFooter := w.next(offset + alignment)
+		if isFooter && w.footerOf(next).index == offset {
+			offset = next // the index alone is damaged, and repeats what was read
+			continue
+		}
+		w.damaged(s, offset, next, damage)
+		offset = next
+	}
+	if !sealed && !last && offset >= w.scan.size && (len(w.lost) == first || int(w.lost[len(w.lost)-1].To) != w.scan.size) {
+		w.damaged(s, w.scan.size, w.scan.size, errEnd)
+	}
+	w.remember(s)
+	w.count(first)
+	return nil
+}
+
+// header reads the header of s.
+func (w *lenient) header(s *segment) error {
+	l := w.log
+	head, err := w.scan.bytes(0, min(segmentHeaderSize, w.scan.size))
+	var h segmentHeader
+	if err == nil {
+		h, err = readSegmentHeader(s.id, head)
+	}
+	switch {
+	case errors.As(err, new(*VersionError)):
+		return err
+	case err != nil:
+		w.damaged(s, 0, min(segmentHeaderSize, w.scan.size), err)
+		w.doubted = false // it is no record
+	case h.firstBatch <= l.number || h.lastSeq < l.lastSeq:
+		w.damaged(s, 0, segmentHeaderSize, errOrder)
+		w.doubted = false
+	default:
+		w.known(h.lastSeq)
+		l.number = h.firstBatch - 1
+	}
+	return nil
+}
+
+// accept applies a record whose checksum is right, and says what is wrong with it.
+func (w *lenient) accept(offset int, f frame, record []byte) error {
+	switch f.kind {
+	case recordBatch:
+		b, ok := readBatch(record)
+		if !ok || b.bytes < batchSize || b.bytes > 1<<32 {
+			return errFormat
+		}
+		w.log.number, w.doubted = max(w.log.number, b.number), false
+		return nil
+	case recordFooter:
+		footer, ok := readFooter(record)
+		if !ok {
+			return errFormat
+		}
+		w.log.number = max(w.log.number, footer.number)
+		w.known(footer.lastSeq)
+		return nil
+	case recordIndex:
+		w.record = slices.Clone(record)
+		return nil
+	case recordTx:
+		// All of it is right before any of it is applied.
+		check := func(offset uint32, f frame, record []byte) error {
+			_, err := w.entry(offset, f, record)
+			return err
+		}
+		if err := inner(w.scan.id, uint32(offset), f, record, check); err != nil {
+			return err
+		}
+		return inner(w.scan.id, uint32(offset), f, record, w.enterRecord)
+	}
+	return w.enterRecord(uint32(offset), f, record)
+}
+
+// entry reads the entry of a record and checks all of it.
+func (w *lenient) entry(offset uint32, f frame, record []byte) (entry, error) {
+	e, err := entryOf(offset, f, record)
+	if err == nil && f.kind == recordAck {
+		err = readAck(e.count, e.ack, func(uint32, uint64) {})
+	}
+	return e, err
+}
+
+func (w *lenient) enterRecord(offset uint32, f frame, record []byte) error {
+	e, err := w.entry(offset, f, record)
+	if err != nil {
+		return err
+	}
+	switch {
+	case e.kind == recordAck && w.doubted:
+		w.lost[len(w.lost)-1].Acks += e.count
+		return nil
+	case e.kind == recordMessage && e.copied:
+		w.known(e.seq) // its original was before it, if only in what is lost
+	case e.kind == recordMessage && e.seq > w.log.lastSeq:
+		w.known(e.seq - 1)
+	}
+	if err := w.enter(&e, w.index.mark()); err != nil {
+		return err
+	}
+	w.index.add(&e)
+	return nil
+}
+
+// next looks for the next record from offset on. Checksums depend on the place, so whatever has a right one was written
+// there; the end of the segment when there is none.
+func (w *lenient) next(offset int) (at int, footer bool) {
+	for ; offset+frameSize <= w.scan.size; offset += alignment {
+		head, err := w.scan.bytes(offset, frameSize)
+		if err != nil || !plausible(readFrame(head)) {
+			continue
+		}
+		if f, _, damage, err := w.scan.record(offset); damage == nil && err == nil {
+			return offset, f.kind == recordFooter
+		}
+	}
+	return w.scan.size, false
+}
+
+// plausible reports whether a frame may be one, so that not every eight bytes need a checksum.
+func plausible(f frame) bool {
+	switch f.kind {
+	case recordBatch, recordFooter:
+		return f.length == batchSize && f.flags == 0 && f.rows == 0
+	case recordMessage:
+		return f.length >= messageFixed && f.flags <= copiedFlag && f.count <= f.length/4
+	case recordAck:
+		return f.length >= ackFixed && f.flags == 0 && f.rows == 0 && f.count <= maxAckSpan
+	case recordRows:
+		return f.length >= frameSize && f.flags == 0 && f.count == 0
+	case recordTx, recordIndex:
+		return f.length >= frameSize && f.flags == 0 && f.rows == 0 && f.count <= f.length
+	}
+	return false
+}
+
+// footerOf reads the footer at offset, whose checksum is right.
+func (w *lenient) footerOf(offset int) footerRecord {
+	_, record, damage, err := w.scan.record(offset)
+	if damage != nil || err != nil {
+		return footerRecord{}
+	}
+	footer, _ := readFooter(record)
+	return footer
+}
+
+// count asks the index of the segment, if it has a good one, how many messages were in the parts that are lost, from the first-th on.
+func (w *lenient) count(first int) {
+	lost := w.lost[first:]
+	if len(lost) == 0 || w.record == nil {
+		return
+	}
+	counts := make([]int, len(lost))
+	var e entry
+	for x := readIndex(readFrame(w.record), w.record, w.scan.size); ; {
+		more, err := x.next(&e)
+		if err != nil {
+			return // it is not to be relied on, the numbers are
+		}
+		if !more {
+			break
+		}
+		for i := range lost {
+			if e.kind == recordMessage && e.offset >= lost[i].From && e.offset < lost[i].To {
+				counts[i]++
+			}
+		}
+	}
+	for i := range lost {
+		lost[i].Messages = counts[i]
+	}
+	w.counted = max(w.counted, len(w.lost))
+}

@@ -1,0 +1,131 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"tridge/core/queue"
+	"tridge/internal/vfs"
+)
+
+// Row and Message implement queue.Recovery.
+func (nobody) Row(queue.Row, queue.Pos) error                { return nil }
+func (nobody) Message(queue.Pos, queue.Info, []uint32) error { return nil }
+
+// Repair writes what lives in the log in from, damaged or not, as a new log in to, which is made when missing and must be
+// empty. The damaged log is not changed, except that the lock file appears if there was none; nobody may have it open
+// (vfs.ErrLocked). Messages keep their sequence numbers. A bad record is left out, and everything up to the next good one
+// with it; report is told of each part that is lost, in the order of the log. A torn tail is no loss: nothing in it was
+// confirmed. What acknowledgements or newer rows were in a part that is lost is undone: such messages come again.
+//
+// An error says that the new log is not complete, and report may not have been called. A log of a newer format is a
+// *VersionError.
+func Repair(fs vfs.FS, from, to string, report func(Lost)) error {
+	return repair(fs, from, to, Options{}, report)
+}
+
+func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error) {
+	i, err := inspect(fs, from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.close()) }()
+	i.log.options = o.withDefaults()
+	w := lenient{inspector: i}
+	if err := w.run(); err != nil {
+		return fmt.Errorf("wal: repair %s: %w", from, err)
+	}
+	if err := empty(fs, to); err != nil {
+		return err
+	}
+	o.lastSeq = i.log.lastSeq
+	var failed error // of the new log; its receipts are not used
+	fatal := o.Fatal
+	o.Fatal = func(err error) {
+		failed = err
+		if fatal != nil {
+			fatal(err)
+		}
+	}
+	l, err := Open(fs, to, o, nobody{})
+	if err != nil {
+		return err
+	}
+	c := carrier{from: i.log, to: l}
+	for n := range i.sources {
+		if err = c.carry(&i.sources[n]); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, l.Close(), failed); err != nil {
+		return fmt.Errorf("wal: repair %s into %s: %w", from, to, err)
+	}
+	for _, each := range w.lost {
+		report(each)
+	}
+	return nil
+}
+
+// empty makes sure that nothing is in dir.
+func empty(fs vfs.FS, dir string) error {
+	d, err := fs.Dir(dir)
+	if err != nil {
+		return fmt.Errorf("wal: repair into %s: %w", dir, err)
+	}
+	names, err := d.List()
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("it is not empty: %s", names[0])
+	}
+	if err != nil {
+		return fmt.Errorf("wal: repair into %s: %w", dir, err)
+	}
+	return nil
+}
+
+// carrier copies what lives from one log to another.
+type carrier struct {
+	compactor
+	from, to *Log
+}
+
+// carry copies what lives in a segment.
+func (c *carrier) carry(src *entrySource) error {
+	entries := func(_ *segment, each func(*entry) error) error {
+		var e entry
+		x := indexReader{indexMark: indexMark{end: segmentHeaderSize}, total: src.entries, rest: src.data, limit: 1<<32 - 1}
+		for {
+			more, err := x.next(&e)
+			if err != nil || !more {
+				return err
+			}
+			if err := each(&e); err != nil {
+				return err
+			}
+		}
+	}
+	s := src.segment
+	if err := c.find(c.from, s, entries); err != nil {
+		return err
+	}
+	if err := c.scan.open(s.id, s.file); err != nil {
+		return err
+	}
+	return c.read(s, func(offset uint32, f frame, record []byte) error {
+		p, err := payloadOf(f, record)
+		if err != nil {
+			return err
+		}
+		keep := c.survivors(c.from, s, offset, f, p)
+		if len(c.queues) == 0 && len(c.rows) == 0 {
+			return nil
+		}
+		c.to.mu.Lock()
+		defer c.to.mu.Unlock()
+		if err := c.to.reserve(align(len(record)), entryFixed+4*f.count+len(p.rows)); err != nil {
+			return err
+		}
+		c.put(c.to, keep, p)
+		c.to.commit()
+		return nil
+	})
+}
