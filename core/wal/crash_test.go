@@ -128,14 +128,15 @@ func (w life) publish(id int, live *holdings, from *reference, random *rand.Rand
 	w.led.mu.Unlock()
 
 	row := queue.Row{Table: queue.TableCounters, Key: strconv.Itoa(id), Value: []byte(strconv.Itoa(number))}
+	keeps := queue.Row{Table: queue.TableRetained, Key: row.Key, Value: row.Value, Message: true}
 	var at queue.Pos
 	var receipt confirm.Receipt
 	var err error
 	if from == nil {
-		at, receipt, err = w.l.Append(body(text), p.queues, row)
+		at, receipt, err = w.l.Append(body(text), p.queues, keeps, row)
 	} else {
 		tx := queue.Tx{
-			Publishes: []queue.Publish{{Message: body(text), Queues: p.queues}},
+			Publishes: []queue.Publish{{Message: body(text), Queues: p.queues, Rows: []queue.Row{keeps}}},
 			Acks:      []queue.Refs{{Queue: from.queue, Pos: []queue.Pos{live.at[*from]}}},
 			Rows:      []queue.Row{row},
 		}
@@ -246,6 +247,16 @@ func (led *ledger) check(l *Log, f *found) ([crashPublishers]*holdings, error) {
 		rows[i], _ = strconv.Atoi(f.rows[rowName(queue.TableCounters, strconv.Itoa(i))])
 		if rows[i] < led.safe[i] || rows[i] > led.numbers[i] {
 			return live, fmt.Errorf("row %d is %d, confirmed %d, appended %d", i, rows[i], led.safe[i], led.numbers[i])
+		}
+	}
+	for i, number := range rows {
+		name := rowName(queue.TableRetained, strconv.Itoa(i))
+		if number == 0 && f.rows[name] == "" {
+			continue
+		}
+		m, err := l.Read(f.kept[name])
+		if err != nil || !strings.HasPrefix(string(m.Body), fmt.Sprintf("%d-%d-", i, number)) || f.rows[name] != strconv.Itoa(number) {
+			return live, fmt.Errorf("row %d is %d and keeps message %d of %s: %w", i, number, f.kept[name].Seq, f.rows[name], err)
 		}
 	}
 	for text, p := range led.messages {
