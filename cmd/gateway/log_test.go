@@ -156,7 +156,7 @@ func TestLogRefusesWhatItCannotLookAt(t *testing.T) {
 		{"a running gateway's dump", "stop it first", []string{"dump", dir}, exitFailed},
 		{"no directory", "nowhere", []string{"verify", missing}, exitFailed},
 		{"a directory without log", "no segment", []string{"dump", t.TempDir()}, exitFailed},
-		{"nothing to do", "verify, dump or repair", nil, exitUsage},
+		{"nothing to do", "is missing", nil, exitUsage},
 		{"an unknown command", `no "mend"`, []string{"mend", dir}, exitUsage},
 		{"two directories", "one directory", []string{"verify", dir, dir}, exitUsage},
 		{"an unknown flag", "-bodies", []string{"verify", "--bodies", dir}, exitUsage},

@@ -260,6 +260,15 @@ func TestEverythingAtOnce(t *testing.T) {
 		consume(queue.SubscribeOptions{Match: func(m *message.Message) bool { return m.Body[len(m.Body)-1] == '7' }}, 3)
 	})
 	working.Go(func() {
+		// A purge that comes before any consumer leaves nothing to consume.
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			mu.Lock()
+			begun := len(acked) > 0
+			mu.Unlock()
+			if begun {
+				break
+			}
+		}
 		for range 20 {
 			if _, _, err := q.Purge(); err != nil {
 				t.Error(err)
