@@ -27,6 +27,7 @@ type recovery struct {
 	topology []queue.Row
 	retained []retainedRow
 	counters map[string][]byte
+	marks    map[uint32]uint64                 // up to where queues have delivered, by their ids
 	tables   map[queue.Table]map[string][]byte // those of adapters
 
 	built    bool
@@ -56,6 +57,15 @@ func (r *recovery) Row(row queue.Row, at queue.Pos) error {
 			r.counters = map[string][]byte{}
 		}
 		r.counters[row.Key] = append([]byte(nil), row.Value...)
+	case queue.TableDelivered:
+		if r.marks == nil {
+			r.marks = map[uint32]uint64{}
+		}
+		id, seq, ok := queue.ReadMark(row)
+		if !ok {
+			return fmt.Errorf("broker: row %q says nothing about what a queue has delivered", row.Key)
+		}
+		r.marks[id] = seq
 	default:
 		if r.tables[row.Table] == nil {
 			r.tables[row.Table] = map[string][]byte{}
@@ -132,6 +142,7 @@ func (r *recovery) build() error {
 		}
 		for id, q := range queues {
 			r.queues[id] = q
+			q.RestoreDelivered(r.marks[id])
 			ids.next = max(ids.next, id) // a crash may have come before the mark of another virtual host's id
 		}
 		if id, list := v.Router.Delayed(); id != 0 {
@@ -153,9 +164,17 @@ func (r *recovery) build() error {
 // forget writes what a first start makes and ends references of queues that are no more: a crash came between the
 // message's record and that of its queue's deletion.
 func (r *recovery) forget() error {
+	tx := queue.Tx{}
 	if r.counters[keyReplySecret] == nil {
 		// build made one; all virtual hosts have it.
-		tx := queue.Tx{Rows: []queue.Row{{Table: queue.TableCounters, Key: keyReplySecret, Value: r.secret}}}
+		tx.Rows = append(tx.Rows, queue.Row{Table: queue.TableCounters, Key: keyReplySecret, Value: r.secret})
+	}
+	for id := range r.marks {
+		if r.queues[id] == nil {
+			tx.Rows = append(tx.Rows, queue.Row{Table: queue.TableDelivered, Key: string(queue.AppendMarkKey(nil, id))})
+		}
+	}
+	if len(tx.Rows) > 0 {
 		if _, _, err := r.log.AppendTx(&tx, nil); err != nil {
 			return err
 		}

@@ -23,6 +23,9 @@ type Log interface {
 	// Read returns the message at p. The caller may keep it; nobody may change it. An error that is ErrUnreadable
 	// (errors.Is) is about this message and will not go away; any other is about the log, and says nothing about p.
 	Read(p Pos) (*message.Message, error)
+	// Delivered has the row of m in TableDelivered written with whatever is written next, or after a second. The log
+	// keeps m until then. It waits for nothing and wakes nobody.
+	Delivered(m *Mark)
 	confirm.Syncer
 }
 
@@ -63,6 +66,7 @@ const (
 	TableMQTTSession  Table = 5 // adapters/mqtt: persistent sessions and their subscriptions
 	TableMQTTReceived Table = 6 // adapters/mqtt: QoS 2 packet ids received and not released
 	TableMQTTSent     Table = 7 // adapters/mqtt: QoS 2 packet ids sent and not complete
+	TableDelivered    Table = 8 // core/queue: up to which message a queue has handed its messages out (Mark)
 )
 
 // Tx is a set of changes that become durable together.

@@ -120,11 +120,12 @@ type Local struct {
 	stats     Stats
 
 	alarm alarm // guarded by the clock's mu
+	mark  Mark  // of what has been taken
 }
 
 // New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
 func New(name string, id uint32, log Log, o Options) *Local {
-	q := &Local{name: name, id: id, log: log, opts: o, pager: o.Pager}
+	q := &Local{name: name, id: id, log: log, opts: o, pager: o.Pager, mark: Mark{queue: id}}
 	if q.pager == nil {
 		q.pager = unpaged()
 	}
@@ -237,6 +238,9 @@ func (q *Local) Restore(at Pos, i Info) {
 		e.flags = undated
 	} else {
 		e.expires = q.deadline(i.Expires, i.Time)
+	}
+	if at.Seq <= q.mark.seq.Load() {
+		e.attempts = 1
 	}
 	q.mu.Lock()
 	q.add(e, i.Priority)

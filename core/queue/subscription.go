@@ -192,7 +192,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		wake = q.nextWaiting()
 	}
 	q.stats.Delivered += uint64(n)
+	highest := uint64(0)
 	for i := range n {
+		highest = max(highest, dst[i].pos.Seq)
 		if dst[i].Attempts > 0 {
 			q.stats.Redelivered++
 		}
@@ -217,6 +219,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		}
 		again = n == 0 // all that was taken cannot be read
 		q.undeliver(taken - n)
+	}
+	if q.mark.raise(highest) {
+		q.log.Delivered(&q.mark)
 	}
 	if q.opts.HasTTL {
 		return q.withoutLate(dst[:n], again)

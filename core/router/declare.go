@@ -242,7 +242,7 @@ func (r *Router) deleteQueue(e *queueEntry, c queue.Condition) (int, confirm.Rec
 	}
 	var tx queue.Tx
 	if e.queue.ID() != 0 {
-		tx.Rows = tombstones(r.queueRows(&e.spec, e.queue.ID()))
+		tx.Rows = append(tombstones(r.queueRows(&e.spec, e.queue.ID())), e.queue.DeliveredRows()...)
 	}
 	for b := range e.incoming {
 		r.removeBinding(&tx, r.identity(&b.spec), b)

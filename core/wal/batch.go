@@ -50,6 +50,12 @@ func (l *Log) reserve(size, entry int) error {
 	case l.closed:
 		return ErrClosed
 	}
+	l.place(size, entry)
+	return nil
+}
+
+// place is reserve without the wait.
+func (l *Log) place(size, entry int) {
 	s, need := l.last(), size
 	if !l.open() {
 		need += batchSize
@@ -60,7 +66,6 @@ func (l *Log) reserve(size, entry int) error {
 	if !l.open() {
 		l.beginPart()
 	}
-	return nil
 }
 
 // full reports whether size more bytes have to wait.

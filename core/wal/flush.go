@@ -23,8 +23,11 @@ func (l *Log) flushLoop() {
 		for !l.due() {
 			l.work.Wait()
 		}
-		if l.err == nil && len(l.building.parts) > 0 {
-			l.writeBatch()
+		if l.err == nil && (len(l.building.parts) > 0 || l.marksAlone()) {
+			l.putMarks()
+			if len(l.building.parts) > 0 { // the marks may be of queues that are gone
+				l.writeBatch()
+			}
 		}
 		if l.err == nil && l.syncDue() {
 			l.syncTail()
@@ -51,7 +54,7 @@ func (l *Log) flushLoop() {
 
 // due reports whether the flush loop has something to do.
 func (l *Log) due() bool {
-	return len(l.building.parts) > 0 || l.syncDue() || l.closed || l.err != nil
+	return len(l.building.parts) > 0 || l.syncDue() || l.marksAlone() || l.closed || l.err != nil
 }
 
 // syncDue reports whether what is written must be synced now. An acknowledgement, or a message whose publisher did
@@ -190,6 +193,11 @@ func (l *Log) armTimer() {
 	if l.armed || l.synced == l.written || l.options.Sync == SyncNever {
 		return
 	}
+	l.arm()
+}
+
+// arm starts the timer of what can wait.
+func (l *Log) arm() {
 	l.armed = true
 	if l.options.Sync == SyncInterval {
 		l.timer.Reset(l.options.Interval)
@@ -201,6 +209,7 @@ func (l *Log) armTimer() {
 func (l *Log) lazyTimer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.armed, l.lazyDue = false, true
+	l.armed, l.marksDue = false, len(l.marks) > 0
+	l.lazyDue = l.options.Sync != SyncNever && (l.synced != l.written || l.marksDue)
 	l.work.Signal()
 }

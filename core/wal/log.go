@@ -34,6 +34,7 @@ type Log struct {
 	begun bool     // the first segment of this life of the log is begun; set before the goroutine starts
 	tail  *segment // the segment last written
 	runs  []run    // scratch of redeem
+	noted markRows // scratch of putMarks
 	ready []confirm.Ticket
 
 	// guarded by mu, a leaf: nothing is called while it is held
@@ -52,17 +53,19 @@ type Log struct {
 	moved    movedTable
 	lastSeq  uint64
 
-	number  uint64 // of the last batch begun
-	swapped uint64 // of the last batch handed to the flush loop
-	written uint64 // of the last batch written
-	synced  uint64 // of the last batch synced
-	barrier uint64 // the compactor needs everything up to this batch synced
-	lazyDue bool   // something written has waited long enough for a sync
-	armed   bool   // timer will set lazyDue
-	closed  bool
-	stuck   bool  // a sealed segment is damaged: nothing is removed any more
-	err     error // the log has failed
-	stats   Stats
+	number   uint64        // of the last batch begun
+	swapped  uint64        // of the last batch handed to the flush loop
+	written  uint64        // of the last batch written
+	synced   uint64        // of the last batch synced
+	barrier  uint64        // the compactor needs everything up to this batch synced
+	lazyDue  bool          // something written has waited long enough for a sync
+	marks    []*queue.Mark // to be written with the next batch
+	marksDue bool          // or without one: they have waited long enough
+	armed    bool          // timer will set lazyDue
+	closed   bool
+	stuck    bool  // a sealed segment is damaged: nothing is removed any more
+	err      error // the log has failed
+	stats    Stats
 }
 
 var (

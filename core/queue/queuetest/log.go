@@ -130,6 +130,15 @@ func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (qu
 	return l.append(m, queues, rows), l.receipt(), nil
 }
 
+// Delivered implements queue.Log. The row is there at once, and is no record.
+func (l *Log) Delivered(m *queue.Mark) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if id, seq, ok := m.Collect(); ok && l.err == nil {
+		l.setRows([]queue.Row{{Table: queue.TableDelivered, Key: string(queue.AppendMarkKey(nil, id)), Value: queue.AppendMarkValue(nil, seq)}}, queue.Pos{})
+	}
+}
+
 func (l *Log) append(m *message.Message, queues []uint32, rows []queue.Row) queue.Pos {
 	l.seq++
 	l.messages[l.seq] = m
