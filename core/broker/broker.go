@@ -234,7 +234,7 @@ const clockTimeout = time.Second
 
 func newClock(log *slog.Logger) *queue.Clock {
 	return queue.NewClock(func(name string, err error) {
-		log.Error("expired messages stay for now", "queue", name, "err", err)
+		log.Error("messages whose time has come stay for now", "queue", name, "err", err)
 	})
 }
 

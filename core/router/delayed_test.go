@@ -290,3 +290,33 @@ func TestExchangeDelaysByHeader(t *testing.T) {
 		}
 	})
 }
+
+// TestDelayedRetainedMessageIsRetainedWhenItIsDue wants the row in the record of the release, and its place told.
+func TestDelayedRetainedMessageIsRetainedWhenItIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := queue.NewClock(func(string, error) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			clock.Run(ctx)
+		}()
+		keep, log := &retainer{}, queuetest.NewLog()
+		r := router.New(router.Config{Name: "/", Log: log, Retainer: keep, Clock: clock, Slog: slog.New(slog.DiscardHandler),
+			NextID: func() (uint32, []queue.Row) { return 1, nil }})
+		m := text(router.TopicExchange, "k", "m")
+		m.Retain = true
+		if _, _, err := r.NewPublisher(1).PublishAfter(1000, m); err != nil {
+			t.Fatal(err)
+		}
+		if len(keep.kept) != 0 || len(log.Rows(queue.TableRetained)) != 0 {
+			t.Error("retained before its time")
+		}
+		wait(time.Second)
+		if len(keep.kept) != 1 || keep.kept[0].Seq != 2 || len(log.Rows(queue.TableRetained)) != 1 || log.Living() != 0 {
+			t.Errorf("kept %v, rows %v, %d references", keep.kept, log.Rows(queue.TableRetained), log.Living())
+		}
+		cancel()
+		<-done
+	})
+}

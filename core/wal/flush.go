@@ -46,7 +46,7 @@ func (l *Log) flushLoop() {
 			default:
 			}
 		}
-		if l.closed && len(l.building.parts) == 0 && l.synced == l.written && len(l.waiters) == 0 {
+		if l.closed && len(l.building.parts) == 0 && len(l.marks) == 0 && l.synced == l.written && len(l.waiters) == 0 {
 			return
 		}
 	}

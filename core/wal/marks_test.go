@@ -148,7 +148,6 @@ func TestMoreMarksThanGoWithABatch(t *testing.T) {
 	const queues = 2*marksAtOnce + 10
 	m := vfs.NewMemory()
 	o := testOptions(t)
-	o.SegmentSize = 1 << 20
 	l, _ := open(t, m, o)
 	for id := range uint32(queues) {
 		q := queue.New("q", id+1, l, queue.Options{})
