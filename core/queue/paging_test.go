@@ -27,6 +27,8 @@ func (l bottomless) Ack(uint32, []queue.Pos) (confirm.Receipt, error) { return c
 
 func (l bottomless) Read(queue.Pos) (*message.Message, error) { return l.body, nil }
 
+func (l bottomless) Delivered(*queue.Mark) {}
+
 // eventually waits for a condition that another goroutine brings about.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
