@@ -36,7 +36,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA"}},
 		Limits:    Limits{50, 16 << 20, 3 * time.Second},
 		Log:       Log{slog.LevelDebug, true},
-		Store:     Store{SyncInterval, 64 << 20},
+		Store:     Store{SyncInterval, 64 << 20, 32 << 20},
 		Alarms:    Alarms{0.5, 2 << 30, 1 << 30},
 	}
 	if !reflect.DeepEqual(g, want) {

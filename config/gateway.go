@@ -64,8 +64,9 @@ const (
 
 // Store is how durable data is kept.
 type Store struct {
-	Sync       Sync
-	BodyMemory int64 // bytes of waiting messages kept in memory; 0 leaves it to the gateway
+	Sync           Sync
+	BodyMemory     int64 // bytes of waiting messages kept in memory; 0 leaves it to the gateway
+	PositionMemory int64 // bytes of their positions kept in memory; 0 leaves it to the gateway
 }
 
 // Alarms say when publishers are held back.
@@ -143,6 +144,7 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 					"always": SyncAlways, "interval": SyncInterval, "never": SyncNever,
 				})),
 				optional("body-memory", d.sizeOrAuto(&g.Store.BodyMemory, 1<<20, 1<<40)),
+				optional("position-memory", d.sizeOrAuto(&g.Store.PositionMemory, 1<<20, 1<<40)),
 			)
 		}),
 		optional("alarms", func(n *yaml.Node) {

@@ -66,7 +66,8 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	memory := memoryLimit(f.gateway.Alarms)
 	limitHeap(memory)
 	b, err := broker.Open(broker.Config{
-		Dir: f.gateway.Data, BodyMemory: f.gateway.Store.BodyMemory, Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
+		Dir: f.gateway.Data, BodyMemory: f.gateway.Store.BodyMemory, PositionMemory: f.gateway.Store.PositionMemory,
+		Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
 		MemoryLimit: memory, DiskFree: f.gateway.Alarms.DiskFree,
 	})
 	switch {
