@@ -117,10 +117,16 @@ func (q *Local) Close(c Condition) (int, error) {
 	return n, nil
 }
 
-// Discard ends the messages of a closed queue. The receipt is safe when they cannot come back, and zero when none was in
+// Discard ends the messages of a closed queue; one that is not closed keeps them. The receipt is safe when they cannot come back, and zero when none was in
 // the log. The caller has first written that the queue is no more: after a crash in between, messages of a queue
 // nobody knows are ended at the next start.
 func (q *Local) Discard() (confirm.Receipt, error) {
+	q.mu.Lock()
+	closed := q.closed
+	q.mu.Unlock()
+	if !closed {
+		return confirm.Receipt{}, nil
+	}
 	_, receipt, err := q.clear(math.MaxUint64)
 	q.mu.Lock()
 	defer q.mu.Unlock()
