@@ -92,7 +92,7 @@ func (l *Log) beginPart() {
 	l.number++
 	p := part{segment: s, number: l.number, from: len(b.data), offset: s.end}
 	if s.end == 0 {
-		b.data = appendSegmentHeader(b.data, segmentHeader{id: s.id, firstBatch: l.number, lastSeq: l.lastSeq})
+		b.data = appendSegmentHeader(b.data, segmentHeader{id: s.id, firstBatch: l.number, lastSeq: l.lastSeq, salt: l.salt})
 	}
 	p.first = len(b.data)
 	b.data = appendBatch(b.data, batchRecord{}) // filled in by the flush loop, which knows what is synced by then
@@ -113,7 +113,7 @@ func (l *Log) roll(size, entry int) {
 	l.index.reset()
 	b.parts[len(b.parts)-1].seals = true
 	capacity := max(l.options.SegmentSize, segmentHeaderSize+batchSize+size+l.index.size()+align(entry)+sealReserve)
-	l.segments = append(l.segments, &segment{id: l.last().id + 1, capacity: capacity})
+	l.segments = append(l.segments, l.newSegment(l.last().id+1, capacity))
 }
 
 // extend brings the bounds of the open part and of its segment up to date with what was appended.

@@ -90,15 +90,33 @@ func (c *compactor) remove(l *Log, s *segment) error {
 	for s.readers > 0 {
 		l.settled.Wait()
 	}
+	keep := len(l.spares) < maxSpares
 	l.mu.Unlock()
 	if err := s.file.Close(); err != nil {
 		return err
 	}
-	if err := l.dir.Remove(segmentName(s.id)); err != nil {
-		return err
+	return l.discard(s, keep && s.end <= l.options.SegmentSize && s.end >= l.options.SegmentSize/2)
+}
+
+// discard takes the file of s out of the log: it becomes a spare, or is removed.
+func (l *Log) discard(s *segment, keep bool) error {
+	var err error
+	if keep {
+		err = l.dir.Rename(segmentName(s.id), spareName(s.id))
+	} else {
+		err = l.dir.Remove(segmentName(s.id))
 	}
-	// Before the next one is removed: if that were lost and this one came back, so would what the next one cancels.
-	return l.dir.Sync()
+	if err == nil {
+		// Before the next one goes: if that were lost and this one came back, so would what the next one cancels. And
+		// before the file is used again: else a crash could leave it under its old name.
+		err = l.dir.Sync()
+	}
+	if err == nil && keep {
+		l.mu.Lock()
+		l.spares = append(l.spares, spareName(s.id))
+		l.mu.Unlock()
+	}
+	return err
 }
 
 // syncAll waits until everything appended so far is synced.

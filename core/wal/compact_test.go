@@ -37,9 +37,16 @@ func TestSegmentsDieWhenNothingLivesInThem(t *testing.T) {
 	}
 	d, _ := m.Dir("log")
 	eventually(t, "removal of the files", func() bool {
-		names, _ := d.List()
-		return len(names) == 1+reserved // the segment and what is ahead of it
+		ids, err := segmentIDs(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(ids) == 1+reserved // the segment and what is ahead of it
 	})
+	names, _ := d.List()
+	if len(names) > 1+reserved+maxSpares {
+		t.Errorf("%d files: %v", len(names), names)
+	}
 }
 
 func TestStuckQueueDoesNotPinTheDisk(t *testing.T) {

@@ -68,7 +68,7 @@ func (c *compactor) read(s *segment, each func(offset uint32, f frame, record []
 		for _, r := range left[:n] {
 			record := data[int(r.offset)-begin:][:r.size]
 			f := readFrame(record)
-			if f.length != len(record) || !valid(s.id, r.offset, record) {
+			if f.length != len(record) || !valid(s.seed, r.offset, record) {
 				return &CorruptionError{Segment: s.id, Offset: r.offset, Err: errChecksum}
 			}
 			err := each(r.offset, f, record)
@@ -129,7 +129,7 @@ func (c *compactor) find(l *Log, s *segment, entries func(*segment, func(*entry)
 // entries calls each with the entries of a sealed segment in their order, from its index, or from its records when it has
 // none or a damaged one. What is wrong with the segment is a *CorruptionError.
 func (s *scanner) entries(of *segment, each func(e *entry) error) error {
-	if err := s.open(of.id, of.file); err != nil {
+	if err := s.open(of); err != nil {
 		return err
 	}
 	end := of.end
@@ -178,7 +178,7 @@ func (s *scanner) recordEntries(of *segment, end int, each func(e *entry) error)
 			damage = err
 		}
 		if damage == nil && f.kind == recordTx {
-			err = inner(of.id, uint32(offset), f, record, visit)
+			err = inner(of.seed, uint32(offset), f, record, visit)
 		} else if damage == nil {
 			err = visit(uint32(offset), f, record)
 		}

@@ -373,14 +373,24 @@ func placed(err error) bool {
 // resum makes the checksum of the record that begins at or before from right again, when its length still is, so that
 // damage reaches what lies behind the checksum.
 func resum(id uint32, data []byte, from, to int) {
+	of := seedIn(id, data)
 	for at := segmentHeaderSize; at+frameSize <= len(data); {
 		length := readFrame(data[at:]).length
 		if length < frameSize || length > len(data)-at {
 			return
 		}
 		if from < at+length && at < to {
-			binary.BigEndian.PutUint32(data[at+4:], checksum(id, uint32(at), data[at:at+length]))
+			binary.BigEndian.PutUint32(data[at+4:], checksum(of, uint32(at), data[at:at+length]))
 		}
 		at += align(length)
 	}
+}
+
+// seedIn is what the checksums of segment id, which is data, begin with.
+func seedIn(id uint32, data []byte) seed {
+	h, err := readSegmentHeader(id, data)
+	if err != nil {
+		return seedOf(id, 0)
+	}
+	return seedOf(id, h.salt)
 }

@@ -79,7 +79,7 @@ func Dump(fs vfs.FS, dir string, bodies bool, each func(Record) error) (err erro
 				return err
 			}
 			transaction = offset
-			err = inner(s.id, offset, f, record, visit)
+			err = inner(s.seed, offset, f, record, visit)
 			transaction = 0
 			if errors.Is(err, errFormat) || errors.Is(err, errChecksum) {
 				return &CorruptionError{Segment: s.id, Offset: offset, Err: err}

@@ -111,7 +111,7 @@ func (l *Log) writePart(b *batch, p *part, synced uint64) error {
 			number: p.number, synced: synced, lastSeq: p.segment.lastSeq, index: p.segment.index,
 		})
 	}
-	sum(p.segment.id, uint32(p.offset+p.first-p.from), records)
+	sum(p.segment.seed, uint32(p.offset+p.first-p.from), records)
 	if p.segment.file == nil {
 		f, err := l.takeFile(p.segment)
 		if err != nil {

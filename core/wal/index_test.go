@@ -30,7 +30,7 @@ func indexOf(t testing.TB, m *vfs.Memory, id uint32) int {
 	if _, err := f.ReadAt(record, size-footerSize); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	if readFrame(record).length != footerSize || !valid(id, uint32(size-footerSize), record) {
+	if readFrame(record).length != footerSize || !valid(seedIn(id, contents(t, m, id)), uint32(size-footerSize), record) {
 		return 0
 	}
 	footer, _ := readFooter(record)
@@ -271,7 +271,7 @@ func TestFooterBehindACutIsForgotten(t *testing.T) {
 		offset += align(f.length)
 	}
 	cut := appendFooter(appendIndex(nil, x), footerRecord{number: number, synced: number, lastSeq: ps[7].Seq, index: at})
-	sum(1, uint32(at), cut)
+	sum(seedIn(1, data), uint32(at), cut)
 	copy(data[at:], cut)
 
 	m = vfs.NewMemory()
@@ -435,7 +435,7 @@ func TestTornTransactionBehindAnIndexIsCutAgain(t *testing.T) {
 	empty := new(indexBuilder)
 	empty.reset()
 	index := appendIndex(nil, empty)
-	sum(2, uint32(at), index)
+	sum(seedIn(2, second), uint32(at), index)
 	copy(second[at:], index)
 	m = vfs.NewMemory()
 	placeSegment(t, m, 1, first)

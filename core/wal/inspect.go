@@ -97,7 +97,7 @@ type walked struct {
 // the first that is damaged. A record is valid during the call. err says that the segment cannot be read, or comes from
 // visit.
 func (i *inspector) walk(s *segment, visit func(offset uint32, f frame, record []byte) error) (w walked, err error) {
-	if err := i.scan.open(s.id, s.file); err != nil {
+	if err := i.scan.open(s); err != nil {
 		return w, err
 	}
 	head, err := i.scan.bytes(0, min(segmentHeaderSize, i.scan.size))
@@ -108,6 +108,8 @@ func (i *inspector) walk(s *segment, visit func(offset uint32, f frame, record [
 		w.damage = err
 		return w, nil
 	}
+	i.log.identify(s, w.header)
+	i.scan.seed = s.seed
 	i.index.reset()
 	i.index.times = w.header.version >= timesVersion
 	i.log.lastSeq = max(i.log.lastSeq, w.header.lastSeq)

@@ -74,7 +74,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 			flip(t, file(t, m, id), int64(at)+frameSize+1)
 			data := contents(t, m, id)
 			record := data[at : at+readFrame(data[at:]).length]
-			sum(id, uint32(at), data[at:at+align(len(record))])
+			sum(seedIn(id, data), uint32(at), data[at:at+align(len(record))])
 			if _, err := file(t, m, id).WriteAt(record, int64(at)); err != nil {
 				t.Fatal(err)
 			}

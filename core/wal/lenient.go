@@ -32,6 +32,7 @@ type lenient struct {
 func (w *lenient) run() error {
 	w.values = map[rowKey]*[]byte{}
 	w.copies.short = w.log.options.shortRun
+	w.salt()
 	segments := w.log.segments
 	for n, s := range segments {
 		if n > 0 {
@@ -41,23 +42,38 @@ func (w *lenient) run() error {
 			return err
 		}
 	}
-	if w.rest.torn {
-		// The last segment that was begun has no header. It was never synced, or it is damaged.
-		err := w.checkTorn(w.rest)
-		switch {
-		case errors.As(err, new(*CorruptionError)):
-			torn := w.rest.segments[len(w.rest.segments)-1]
-			if len(segments) > 0 {
-				w.missing(w.log.last().id, torn.id)
-			}
-			if err := w.segment(torn, true); err != nil {
-				return err
-			}
-		case err != nil:
+	for i := len(w.rest.segments) - w.rest.empty - 1; i >= 0; i-- {
+		// A segment without header that is not empty. It was never synced, or it is damaged.
+		s := w.rest.segments[i]
+		synced, err := w.wasSynced(s)
+		if err != nil {
+			return err
+		}
+		if !synced {
+			continue
+		}
+		if len(segments) > 0 {
+			w.missing(segments[len(segments)-1].id, s.id)
+		}
+		if err := w.segment(s, true); err != nil {
 			return err
 		}
 	}
 	return w.tell(nobody{})
+}
+
+// salt learns what checksums begin with, from whatever header is right.
+func (w *lenient) salt() {
+	for _, s := range w.log.segments {
+		if err := w.scan.open(s); err != nil {
+			continue // it will be found again
+		}
+		if head, err := w.scan.bytes(0, min(segmentHeaderSize, w.scan.size)); err == nil {
+			if h, err := readSegmentHeader(s.id, head); err == nil {
+				w.log.identify(s, h)
+			}
+		}
+	}
 }
 
 // nobody is a recovery that needs to be told nothing.
@@ -88,7 +104,7 @@ func (w *lenient) damaged(s *segment, from, to int, err error) {
 
 // segment learns what is in s.
 func (w *lenient) segment(s *segment, last bool) error {
-	if err := w.scan.open(s.id, s.file); err != nil {
+	if err := w.scan.open(s); err != nil {
 		return err
 	}
 	first := len(w.lost)
@@ -136,7 +152,7 @@ func (w *lenient) segment(s *segment, last bool) error {
 				break // a torn tail: nothing in it was confirmed
 			}
 		}
-		next, isFooter := w.next(offset + alignment)
+		next, isFooter := w.scan.next(offset + alignment)
 		if isFooter && w.footerOf(next).index == offset {
 			offset = next // the index alone is damaged, and repeats what was read
 			continue
@@ -164,6 +180,12 @@ func (w *lenient) header(s *segment) error {
 	case errors.As(err, new(*VersionError)):
 		return err
 	case err != nil:
+		s.seed = seedOf(s.id, l.salt)
+		w.scan.seed = s.seed
+		if first, _ := w.scan.next(segmentHeaderSize); first == w.scan.size { // it may be older than salts
+			s.seed = seedOf(s.id, 0)
+			w.scan.seed = s.seed
+		}
 		w.damaged(s, 0, min(segmentHeaderSize, w.scan.size), err)
 		w.doubted = false // it is no record
 	case h.firstBatch <= l.number || h.lastSeq < l.lastSeq:
@@ -203,10 +225,10 @@ func (w *lenient) accept(offset int, f frame, record []byte) error {
 			_, err := w.entry(offset, f, record)
 			return err
 		}
-		if err := inner(w.scan.id, uint32(offset), f, record, check); err != nil {
+		if err := inner(w.scan.seed, uint32(offset), f, record, check); err != nil {
 			return err
 		}
-		return inner(w.scan.id, uint32(offset), f, record, w.enterRecord)
+		return inner(w.scan.seed, uint32(offset), f, record, w.enterRecord)
 	}
 	return w.enterRecord(uint32(offset), f, record)
 }
@@ -239,38 +261,6 @@ func (w *lenient) enterRecord(offset uint32, f frame, record []byte) error {
 	}
 	w.index.add(&e)
 	return nil
-}
-
-// next looks for the next record from offset on. Checksums depend on the place, so whatever has a right one was written
-// there; the end of the segment when there is none.
-func (w *lenient) next(offset int) (at int, footer bool) {
-	for ; offset+frameSize <= w.scan.size; offset += alignment {
-		head, err := w.scan.bytes(offset, frameSize)
-		if err != nil || !plausible(readFrame(head)) {
-			continue
-		}
-		if f, _, damage, err := w.scan.record(offset); damage == nil && err == nil {
-			return offset, f.kind == recordFooter
-		}
-	}
-	return w.scan.size, false
-}
-
-// plausible reports whether a frame may be one, so that not every eight bytes need a checksum.
-func plausible(f frame) bool {
-	switch f.kind {
-	case recordBatch, recordFooter:
-		return f.length == batchSize && f.flags == 0 && f.rows == 0
-	case recordMessage:
-		return f.length >= messageFixed && f.flags <= copiedFlag && f.count <= f.length/4
-	case recordAck:
-		return f.length >= ackFixed && f.flags == 0 && f.rows == 0 && f.count <= maxAckSpan
-	case recordRows:
-		return f.length >= frameSize && f.flags == 0 && f.count == 0
-	case recordTx, recordIndex:
-		return f.length >= frameSize && f.flags == 0 && f.rows == 0 && f.count <= f.length
-	}
-	return false
 }
 
 // footerOf reads the footer at offset, whose checksum is right.

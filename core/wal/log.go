@@ -47,7 +47,9 @@ type Log struct {
 	idle     *batch           // the other one of the two, empty
 	waiters  []confirm.Ticket // of everything up to swapped
 
+	salt     uint32       // of the checksums: see seed; 0 until a header with one was read or a first one made
 	segments []*segment   // consecutive ids, oldest first; the last one is appended to
+	spares   []string     // files of segments that are no more, for the preparer
 	index    indexBuilder // of the last segment
 	rows     map[rowKey]*rowPlace
 	moved    movedTable
@@ -342,32 +344,32 @@ func (l *Log) Close() error {
 // taken for a torn tail, and gives back the space it did not need. Nobody else uses the log any more.
 func (l *Log) sealTail() error {
 	s := l.tail
-	if err := seal(s.file, s.id, s.written, &l.index, footerRecord{number: l.synced, synced: l.synced, lastSeq: l.lastSeq}); err != nil {
+	if err := seal(s.file, s.seed, s.written, &l.index, footerRecord{number: l.synced, synced: l.synced, lastSeq: l.lastSeq}); err != nil {
 		return err
 	}
 	return l.dir.Sync() // the preparer has removed its reserve
 }
 
 // seal cuts f at end, which is synced up to there, and writes the index, unless it is nil, and a footer.
-func seal(f vfs.File, id uint32, end int, index *indexBuilder, footer footerRecord) error {
+func seal(f vfs.File, of seed, end int, index *indexBuilder, footer footerRecord) error {
 	if err := f.Truncate(int64(end)); err != nil {
 		return err
 	}
 	if index != nil {
 		footer.index = end
-		if err := writeSynced(f, id, end, appendIndex(nil, index)); err != nil {
+		if err := writeSynced(f, of, end, appendIndex(nil, index)); err != nil {
 			return err
 		}
 		end += index.size()
 	}
 	// Not before the index is safe: the footer says that what is before it was synced, and a bad record there would be
 	// taken for corruption.
-	return writeSynced(f, id, end, appendFooter(nil, footer))
+	return writeSynced(f, of, end, appendFooter(nil, footer))
 }
 
-// writeSynced writes a record at offset of segment id and syncs it.
-func writeSynced(f vfs.File, id uint32, offset int, record []byte) error {
-	sum(id, uint32(offset), record)
+// writeSynced writes a record at offset of a segment and syncs it.
+func writeSynced(f vfs.File, of seed, offset int, record []byte) error {
+	sum(of, uint32(offset), record)
 	if _, err := f.WriteAt(record, int64(offset)); err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"tridge/core/queue"
@@ -72,6 +74,12 @@ func (l *Log) start(to queue.Recovery) error {
 		return err
 	}
 	l.lastSeq = max(l.lastSeq, l.options.lastSeq)
+	if l.salt == 0 {
+		l.salt = rand.Uint32() | 1
+	}
+	if err := l.removeSpares(); err != nil {
+		return err
+	}
 	if err := r.tell(to); err != nil {
 		return err
 	}
@@ -93,7 +101,7 @@ func (l *Log) begin(id uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.swapped, l.written, l.synced = l.number, l.number, l.number
-	l.segments = append(l.segments, &segment{id: id, capacity: l.options.SegmentSize})
+	l.segments = append(l.segments, l.newSegment(id, l.options.SegmentSize))
 	l.beginPart()
 	l.writeBatch()
 	if l.err == nil {
@@ -119,4 +127,20 @@ func segmentIDs(d vfs.Dir) ([]uint32, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// removeSpares removes what a killed log has kept to write to again, and gives back the space.
+func (l *Log) removeSpares() error {
+	names, err := l.dir.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, spareSuffix) {
+			if err := l.dir.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -88,9 +88,23 @@ func (p *preparer) fill() {
 	}
 }
 
-// add makes one more segment.
+// add makes one more segment, from a spare when there is one.
 func (p *preparer) add() error {
-	f, err := createSegment(p.log.dir, p.next, p.log.options.SegmentSize)
+	l := p.log
+	l.mu.Lock()
+	spare := ""
+	if n := len(l.spares); n > 0 {
+		spare = l.spares[n-1]
+		l.spares = l.spares[:n-1]
+	}
+	l.mu.Unlock()
+	var f vfs.File
+	var err error
+	if spare != "" {
+		f, err = reuseSegment(l.dir, spare, p.next, l.options.SegmentSize)
+	} else {
+		f, err = createSegment(l.dir, p.next, l.options.SegmentSize)
+	}
 	if err != nil {
 		return err
 	}
@@ -159,8 +173,9 @@ func (p *preparer) emptied() {
 }
 
 // discard gives the reserve back, newest first so that no gap arises. On a full disk it stays for the next start, which
-// could not be sure to get the space again.
+// could not be sure to get the space again; but not the spares.
 func (p *preparer) discard() {
+	_ = p.log.removeSpares() // the next start removes them just as well
 	for i := len(p.ready) - 1; i >= 0; i-- {
 		_ = p.ready[i].Close()
 		if !p.full {
@@ -168,6 +183,32 @@ func (p *preparer) discard() {
 			_ = p.log.dir.Remove(segmentName(p.next)) // the next start takes an empty segment just as well
 		}
 	}
+}
+
+// reuseSegment makes an unused segment of a spare. What was in it stays, but for the header: first that is safe, then the
+// name.
+func reuseSegment(dir vfs.Dir, spare string, id uint32, size int) (vfs.File, error) {
+	f, err := dir.Open(spare)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteAt(make([]byte, firstSector), 0); err == nil {
+		err = f.Preallocate(int64(size))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = dir.Rename(spare, segmentName(id))
+	}
+	if err != nil {
+		// Whatever it was, the space is needed. Should that fail as well the next start removes it.
+		return nil, errors.Join(err, f.Close(), dir.Remove(spare))
+	}
+	if err = dir.Sync(); err != nil {
+		return nil, errors.Join(err, f.Close(), dir.Remove(segmentName(id)))
+	}
+	return f, nil
 }
 
 // createSegment makes an empty segment whose name and length survive a crash. One that is there already is of the last

@@ -39,7 +39,7 @@ func (l *Log) Read(p queue.Pos) (*message.Message, error) {
 	l.mu.Unlock()
 
 	record := make([]byte, at.size)
-	err := readRecord(f, record, at)
+	err := readRecord(f, s.seed, record, at)
 
 	l.mu.Lock()
 	if s.readers--; s.readers == 0 {
@@ -71,11 +71,11 @@ func (l *Log) copyPending(dst []byte, at place) error {
 	return ErrGone
 }
 
-func readRecord(f vfs.File, record []byte, at place) error {
+func readRecord(f vfs.File, of seed, record []byte, at place) error {
 	if _, err := f.ReadAt(record, int64(at.offset)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if readFrame(record).length != len(record) || !valid(at.segment, at.offset, record) {
+	if readFrame(record).length != len(record) || !valid(of, at.offset, record) {
 		return &CorruptionError{Segment: at.segment, Offset: at.offset, Err: errChecksum}
 	}
 	return nil

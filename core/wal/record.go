@@ -52,12 +52,18 @@ type frame struct {
 // castagnoli is a constant table.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// seed is what the checksums in a segment begin with. A file may have been another segment before, and what is left of
+// that must not validate; nor must what a publisher, who can know ids and offsets, has put there in a body.
+type seed uint32
+
+func seedOf(id, salt uint32) seed { return seed(id*0x9e3779b1 ^ salt) }
+
 // checksum covers what follows the checksum itself and where the record is, so that a record found anywhere but where
 // it was written does not validate.
-func checksum(segment, offset uint32, record []byte) uint32 {
+func checksum(s seed, offset uint32, record []byte) uint32 {
 	// The place is mixed in arithmetically: a second pass over eight bytes for each record costs more than it proves.
-	seed := segment*0x9e3779b1 ^ offset*0x85ebca77 ^ uint32(len(record))
-	return crc32.Update(seed, castagnoli, record[8:])
+	begin := uint32(s) ^ offset*0x85ebca77 ^ uint32(len(record))
+	return crc32.Update(begin, castagnoli, record[8:])
 }
 
 func align(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
@@ -91,22 +97,22 @@ func readFrame(src []byte) frame {
 	}
 }
 
-// sum fills in the checksums of the records in src, which lies at offset of segment, and of records inside them.
-func sum(segment, offset uint32, src []byte) {
+// sum fills in the checksums of the records in src, which lies at offset of its segment, and of records inside them.
+func sum(s seed, offset uint32, src []byte) {
 	for at := 0; at < len(src); {
 		length := int(binary.BigEndian.Uint32(src[at:]))
 		record := src[at : at+length]
 		if recordType(record[8]) == recordTx {
-			sum(segment, offset+uint32(at)+frameSize, record[frameSize:])
+			sum(s, offset+uint32(at)+frameSize, record[frameSize:])
 		}
-		binary.BigEndian.PutUint32(record[4:], checksum(segment, offset+uint32(at), record))
+		binary.BigEndian.PutUint32(record[4:], checksum(s, offset+uint32(at), record))
 		at += align(length)
 	}
 }
 
-// valid reports whether record, whose length has been checked already, is what was written at offset of segment.
-func valid(segment, offset uint32, record []byte) bool {
-	return binary.BigEndian.Uint32(record[4:]) == checksum(segment, offset, record)
+// valid reports whether record, whose length has been checked already, is what was written at offset of its segment.
+func valid(s seed, offset uint32, record []byte) bool {
+	return binary.BigEndian.Uint32(record[4:]) == checksum(s, offset, record)
 }
 
 // batchRecord is the head of a batch.

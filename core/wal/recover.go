@@ -62,10 +62,11 @@ func firstMissing(ids []uint32) uint32 {
 
 // leftovers are segments at the end of the log that hold nothing.
 type leftovers struct {
-	segments []*segment
-	first    uint32 // id
-	torn     bool   // the first write to the oldest of them has begun: the segment before it was sealed and synced
-	missing  uint32 // first id that is not there while a higher one is, 0 for none
+	segments []*segment // newest first
+	empty    int        // how many of the oldest have not a byte that is not zero
+	first    uint32     // id
+	torn     bool       // the first write to the oldest of them has begun: the segment before it was sealed and synced
+	missing  uint32     // first id that is not there while a higher one is, 0 for none
 }
 
 func (f *leftovers) close() error {
@@ -104,13 +105,14 @@ func (r *recovery) dropUnbegun() (leftovers, error) {
 	l := r.log
 	for len(l.segments) > 0 {
 		s := l.last()
-		if err := r.scan.open(s.id, s.file); err != nil {
+		if err := r.scan.open(s); err != nil {
 			return found, err
 		}
 		head, err := r.scan.bytes(0, min(segmentHeaderSize, r.scan.size))
 		if err != nil {
 			return found, err
 		}
+		torn := !unused(head)
 		_, err = readSegmentHeader(s.id, head)
 		if version := (*VersionError)(nil); err == nil || errors.As(err, &version) {
 			return found, err
@@ -119,10 +121,13 @@ func (r *recovery) dropUnbegun() (leftovers, error) {
 		if err != nil {
 			return found, err
 		}
+		if found.empty++; !empty {
+			found.empty = 0
+		}
 		found.segments = append(found.segments, s)
 		found.first = s.id
 		l.segments = l.segments[:len(l.segments)-1]
-		if !empty {
+		if torn {
 			found.torn = true
 			return found, nil
 		}
@@ -130,20 +135,34 @@ func (r *recovery) dropUnbegun() (leftovers, error) {
 	return found, nil
 }
 
-// checkTorn makes sure that the segment whose header is torn was never synced.
+// checkTorn makes sure that no leftover was ever synced.
 func (r *recovery) checkTorn(found leftovers) error {
-	if !found.torn {
-		return nil
+	for i := len(found.segments) - found.empty - 1; i >= 0; i-- { // oldest first
+		synced, err := r.wasSynced(found.segments[i])
+		if err != nil {
+			return err
+		}
+		if synced {
+			return &CorruptionError{Segment: found.segments[i].id, Err: errHeader}
+		}
 	}
-	torn := found.segments[len(found.segments)-1]
-	if err := r.scan.open(torn.id, torn.file); err != nil {
-		return err
+	return nil
+}
+
+// wasSynced reports whether s, which has no header, holds something that was synced.
+func (r *recovery) wasSynced(s *segment) (bool, error) {
+	s.seed = seedOf(s.id, r.log.salt)
+	if err := r.scan.open(s); err != nil {
+		return false, err
 	}
 	synced, err := r.claimed(0, r.log.number+1)
-	if synced {
-		return &CorruptionError{Segment: torn.id, Err: errHeader}
+	if err != nil || synced || r.log.salt != 0 {
+		return synced, err
 	}
-	return err
+	// It may be the first segment of the log that has a salt, and nobody knows which. The first write to that is in one
+	// sector, and nothing comes after it before it is synced.
+	zero, err := r.scan.zeroFrom(min(firstSector, r.scan.size))
+	return !zero, err
 }
 
 // claimed reports whether some batch from offset on knows the batch of that number to be synced.
@@ -161,7 +180,8 @@ func (r *recovery) claimed(offset int, number uint64) (bool, error) {
 }
 
 // remove deletes the leftovers. What they may hold is stale and must not be met again under the same name. Only a
-// reserve that is wholly empty stays, for the preparer: on a full disk somebody else could take its space.
+// reserve that is wholly empty stays, for the preparer: on a full disk somebody else could take its space. It gets
+// that of the others, and of what was a segment once.
 func (r *recovery) remove(found leftovers) error {
 	if found.torn {
 		r.log.options.Log.Warn("cut off a segment whose first write a crash interrupted; nothing in it was confirmed",
@@ -172,7 +192,7 @@ func (r *recovery) remove(found leftovers) error {
 			"segment", segmentName(found.missing))
 	}
 	for i, s := range found.segments {
-		if !found.torn && found.missing == 0 && i >= len(found.segments)-reserved {
+		if !found.torn && found.missing == 0 && i >= len(found.segments)-min(reserved, found.empty) {
 			break
 		}
 		// Newest first and one at a time, so that a crash in between leaves no gap in the numbers.
@@ -188,7 +208,7 @@ func (r *recovery) remove(found leftovers) error {
 
 // segment applies the records of s. Only the last one may end badly.
 func (r *recovery) segment(s *segment, last bool) error {
-	if err := r.scan.open(s.id, s.file); err != nil {
+	if err := r.scan.open(s); err != nil {
 		return err
 	}
 	s.capacity = r.scan.size
@@ -203,6 +223,8 @@ func (r *recovery) segment(s *segment, last bool) error {
 		return &CorruptionError{Segment: s.id, Err: err}
 	}
 	l := r.log
+	l.identify(s, h)
+	r.scan.seed = s.seed
 	if h.firstBatch <= l.number || h.lastSeq < l.lastSeq {
 		return &CorruptionError{Segment: s.id, Err: errOrder}
 	}
@@ -305,6 +327,8 @@ func (r *recovery) damaged(s *segment, version uint32, last bool, offset int, at
 		} else if synced {
 			return corruption
 		}
+		next, _ := r.scan.next(offset)
+		clean = next == r.scan.size // what is there was written when the file was another segment
 	}
 	if !clean || !atHead {
 		r.log.options.Log.Warn("cut off a torn tail that a crash left; nothing in it was confirmed",
@@ -326,7 +350,7 @@ func (r *recovery) cut(s *segment, version uint32, offset int) error {
 	if version < indexVersion {
 		index = nil // an older program must still be able to read its own
 	}
-	if err := seal(s.file, s.id, offset, index, footer); err != nil {
+	if err := seal(s.file, s.seed, offset, index, footer); err != nil {
 		return err
 	}
 	if err := r.log.dir.Sync(); err != nil {

@@ -107,7 +107,7 @@ func (c *carrier) carry(src *entrySource) error {
 	if err := c.find(c.from, s, entries); err != nil {
 		return err
 	}
-	if err := c.scan.open(s.id, s.file); err != nil {
+	if err := c.scan.open(s); err != nil {
 		return err
 	}
 	return c.read(s, func(offset uint32, f frame, record []byte) error {

@@ -22,7 +22,7 @@ func (r *recovery) apply(offset uint32, f frame, record []byte) error {
 			r.index.add(&e)
 		}
 	case recordTx:
-		err = inner(r.scan.id, offset, f, record, r.apply)
+		err = inner(r.scan.seed, offset, f, record, r.apply)
 	case recordFooter:
 		if _, ok := readFooter(record); !ok {
 			err = errFormat

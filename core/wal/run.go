@@ -48,7 +48,7 @@ func (l *Log) ReadRun(ps []queue.Pos, ms []*message.Message) int {
 	}
 	for i, at := range places[:n] {
 		record := buffer[at.offset-start:][:at.size]
-		if readFrame(record).length != len(record) || !valid(at.segment, at.offset, record) {
+		if readFrame(record).length != len(record) || !valid(s.seed, at.offset, record) {
 			return i
 		}
 		// Each has memory of its own: the one that is kept longest must not keep the others.

@@ -19,6 +19,7 @@ var (
 // scanner reads a segment from front to back in few system calls.
 type scanner struct {
 	id     uint32
+	seed   seed // of the segment, once its header has been read
 	file   vfs.File
 	size   int
 	window []byte // of the file, from at
@@ -26,12 +27,12 @@ type scanner struct {
 }
 
 // open points s at another file and keeps its memory.
-func (s *scanner) open(id uint32, f vfs.File) error {
-	size, err := f.Size()
+func (s *scanner) open(of *segment) error {
+	size, err := of.file.Size()
 	if err != nil {
 		return err
 	}
-	*s = scanner{id: id, file: f, size: int(min(size, 1<<32-1)), window: s.window[:0]}
+	*s = scanner{id: of.id, seed: of.seed, file: of.file, size: int(min(size, 1<<32-1)), window: s.window[:0]}
 	return nil
 }
 
@@ -88,7 +89,7 @@ func (s *scanner) record(offset int) (f frame, record []byte, damage, err error)
 	if record, err = s.bytes(offset, f.length); err != nil {
 		return frame{}, nil, nil, err
 	}
-	if !valid(s.id, uint32(offset), record) {
+	if !valid(s.seed, uint32(offset), record) {
 		return frame{}, nil, errChecksum, nil
 	}
 	return f, record, nil, nil
@@ -106,7 +107,7 @@ func (s *scanner) nextClaim(offset int) (claim uint64, next int, found bool, err
 		if kind := recordType(head[8]); readFrame(head).length != batchSize || kind != recordBatch && kind != recordFooter {
 			continue
 		}
-		if valid(s.id, uint32(offset), head) {
+		if valid(s.seed, uint32(offset), head) {
 			return binary.BigEndian.Uint64(head[batchClaimAt:]), offset + batchSize, true, nil
 		}
 	}
@@ -137,8 +138,40 @@ func (s *scanner) zeroFrom(offset int) (bool, error) {
 	return true, nil
 }
 
+// next looks for the next record from offset on. Checksums depend on the place, so whatever has a right one was written
+// there; the end of the segment when there is none.
+func (s *scanner) next(offset int) (at int, footer bool) {
+	for ; offset+frameSize <= s.size; offset += alignment {
+		head, err := s.bytes(offset, frameSize)
+		if err != nil || !plausible(readFrame(head)) {
+			continue
+		}
+		if f, _, damage, err := s.record(offset); damage == nil && err == nil {
+			return offset, f.kind == recordFooter
+		}
+	}
+	return s.size, false
+}
+
+// plausible reports whether a frame may be one, so that not every eight bytes need a checksum.
+func plausible(f frame) bool {
+	switch f.kind {
+	case recordBatch, recordFooter:
+		return f.length == batchSize && f.flags == 0 && f.rows == 0
+	case recordMessage:
+		return f.length >= messageFixed && f.flags <= copiedFlag && f.count <= f.length/4
+	case recordAck:
+		return f.length >= ackFixed && f.flags == 0 && f.rows == 0 && f.count <= maxAckSpan
+	case recordRows:
+		return f.length >= frameSize && f.flags == 0 && f.count == 0
+	case recordTx, recordIndex:
+		return f.length >= frameSize && f.flags == 0 && f.rows == 0 && f.count <= f.length
+	}
+	return false
+}
+
 // inner iterates over the records inside a transaction record at offset. It stops at the first that is malformed.
-func inner(segment, offset uint32, f frame, record []byte, each func(offset uint32, f frame, record []byte) error) error {
+func inner(s seed, offset uint32, f frame, record []byte, each func(offset uint32, f frame, record []byte) error) error {
 	at := frameSize
 	for range f.count {
 		if at+frameSize > len(record) {
@@ -149,7 +182,7 @@ func inner(segment, offset uint32, f frame, record []byte, each func(offset uint
 			return errFormat
 		}
 		place := offset + uint32(at)
-		if !valid(segment, place, record[at:at+sub.length]) {
+		if !valid(s, place, record[at:at+sub.length]) {
 			return errChecksum
 		}
 		if err := each(place, sub, record[at:at+sub.length]); err != nil {

@@ -15,7 +15,9 @@ const (
 	formatVersion     = 3
 	indexVersion      = 2 // the first that has indexes
 	timesVersion      = 3 // the first whose indexes say when messages came
+	saltVersion       = 3 // the first whose checksums are salted
 	segmentHeaderSize = 64
+	firstSector       = 512 // what a disk writes as one, at least
 	segmentSuffix     = ".log"
 	minSegmentSize    = 4096
 )
@@ -34,12 +36,22 @@ func parseSegmentName(name string) (uint32, bool) {
 	return uint32(id), true
 }
 
+// Spares are files that were segments. Written again they cost the file system nothing: no blocks to find, none to mark
+// as written, no length to change.
+const (
+	spareSuffix = ".spare"
+	maxSpares   = 2
+)
+
+func spareName(id uint32) string { return fmt.Sprintf("%08d%s", id, spareSuffix) }
+
 // segmentHeader is what the first 64 bytes of a segment say.
 type segmentHeader struct {
 	version    uint32 // of the format; appendSegmentHeader writes formatVersion
 	id         uint32
 	firstBatch uint64 // number of the first batch in it
 	lastSeq    uint64 // highest sequence number used before it
+	salt       uint32 // of the log: see seed; 0 before saltVersion
 }
 
 func appendSegmentHeader(dst []byte, h segmentHeader) []byte {
@@ -49,6 +61,7 @@ func appendSegmentHeader(dst []byte, h segmentHeader) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, h.id)
 	dst = binary.BigEndian.AppendUint64(dst, h.firstBatch)
 	dst = binary.BigEndian.AppendUint64(dst, h.lastSeq)
+	dst = binary.BigEndian.AppendUint32(dst, h.salt)
 	dst = append(dst, make([]byte, segmentHeaderSize-4-(len(dst)-at))...)
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
 }
@@ -73,6 +86,7 @@ func readSegmentHeader(id uint32, src []byte) (segmentHeader, error) {
 		id:         binary.BigEndian.Uint32(src[12:]),
 		firstBatch: binary.BigEndian.Uint64(src[16:]),
 		lastSeq:    binary.BigEndian.Uint64(src[24:]),
+		salt:       binary.BigEndian.Uint32(src[32:]), // zero where there is none
 	}
 	if h.id != id {
 		return segmentHeader{}, errHeader
@@ -84,6 +98,7 @@ func readSegmentHeader(id uint32, src []byte) (segmentHeader, error) {
 // has counted himself in readers, and is written by the flush goroutine alone.
 type segment struct {
 	id       uint32
+	seed     seed
 	capacity int      // bytes it may grow to, the footer included
 	file     vfs.File // nil until the flush goroutine gets to it
 	end      int      // bytes appended, also those still in memory
@@ -93,4 +108,27 @@ type segment struct {
 	lastSeq  uint64   // highest sequence number used when it was sealed
 	readers  int      // who is using the file now
 	living   living
+}
+
+// newSegment returns a segment that is about to be appended to.
+func (l *Log) newSegment(id uint32, capacity int) *segment {
+	return &segment{id: id, seed: seedOf(id, l.salt), capacity: capacity}
+}
+
+// identify takes note of what the header of s says about its checksums.
+func (l *Log) identify(s *segment, h segmentHeader) {
+	s.seed = seedOf(s.id, h.salt)
+	if h.salt != 0 {
+		l.salt = h.salt
+	}
+}
+
+// unused reports whether head, the first bytes of a segment, says that nothing was written to it since it was prepared.
+func unused(head []byte) bool {
+	for _, b := range head {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -87,7 +87,7 @@ func (i *inspector) verify(s *segment, last bool) (Report, error) {
 			}
 			i.index.add(&e)
 		case recordTx:
-			if err := inner(s.id, offset, f, record, check); errors.As(err, new(*CorruptionError)) {
+			if err := inner(s.seed, offset, f, record, check); errors.As(err, new(*CorruptionError)) {
 				return err
 			} else if err != nil {
 				return &CorruptionError{Segment: s.id, Offset: offset, Err: err}
