@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
+	"tridge/core/auth"
 	"tridge/core/broker"
 	"tridge/core/queue"
 	"tridge/core/wal"
@@ -20,7 +22,10 @@ type Config struct {
 	Listeners func() []Listener // where it listens now
 	// Broker returns what the gateway serves, nil until it is open. It may be closed again while requests are answered.
 	Broker func() Broker
-	Log    *slog.Logger
+	// Authenticate lets a user of the gateway in, or says why not.
+	Authenticate func(auth.Credentials) error
+	Connections  Connections
+	Log          *slog.Logger
 }
 
 // Broker is what a server asks of core/broker.
@@ -52,6 +57,10 @@ func NewServer(c Config) *Server {
 	s.get("/api/listeners", s.listeners)
 	s.get("/api/health/checks/alarms", s.alarms)
 	s.get("/api/log", s.log)
+	s.get("/api/connections", s.known(s.connections))
+	s.get("/api/connections/{$}", s.known(s.connections))
+	s.mux.HandleFunc("DELETE /api/connections/{name}", s.known(s.closeConnection))
+	s.get("/api/connections/{name}", s.known(s.connection), "DELETE")
 	s.mux.HandleFunc("GET /debug/pprof/", s.profile)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Object Not Found", "nothing is at "+r.URL.Path)
@@ -59,12 +68,12 @@ func NewServer(c Config) *Server {
 	return s
 }
 
-// get routes GET and HEAD of exactly that path and refuses its other methods.
-func (s *Server) get(path string, h http.HandlerFunc) {
+// get routes GET and HEAD of exactly that path and refuses its other methods, but for those that are routed elsewhere.
+func (s *Server) get(path string, h http.HandlerFunc, others ...string) {
 	s.mux.HandleFunc("GET "+path, h)
 	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "Method Not Allowed", r.Method+" is not for "+path)
+		w.Header().Set("Allow", strings.Join(append([]string{"GET", "HEAD"}, others...), ", "))
+		refuse(w, http.StatusMethodNotAllowed, "Method Not Allowed", r.Method+" is not for "+r.URL.Path)
 	})
 }
 

@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"core/wal":             {"core/message", "core/confirm", "core/queue", "internal/vfs"},
 	"core/router":          {"core/message", "core/confirm", "core/queue"},
 	"core/topology":        {"core/message", "core/confirm", "core/queue", "core/router"},
-	"core/session":         {"core/queue", "core/confirm"},
+	"core/session":         {"core/message", "core/queue", "core/confirm"},
 	"core/auth":            {},
 	"core/reply":           {},
 	"core/retained":        {"core/message", "core/queue"},

@@ -82,7 +82,7 @@ func (ch *channel) handleClosing(f wire.Frame) error {
 	}
 	switch id, _, _ := wire.SplitMethod(f.Payload); id {
 	case wire.IDChannelCloseOK:
-		delete(ch.conn.channels, ch.number)
+		ch.conn.forget(ch.number)
 	case wire.IDChannelClose: // both sides closed at once: close-ok is still to come
 		ch.reply(&wire.ChannelCloseOK{})
 	}
@@ -199,7 +199,7 @@ func (ch *channel) close(_ context.Context, _ *wire.ChannelClose) error {
 	if err := ch.release(); err != nil {
 		return err
 	}
-	delete(ch.conn.channels, ch.number)
+	ch.conn.forget(ch.number)
 	ch.reply(&wire.ChannelCloseOK{})
 	return nil
 }

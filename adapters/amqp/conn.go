@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tridge/adapters/amqp/wire"
+	"tridge/core/auth"
 	"tridge/core/queue"
 	"tridge/core/router"
 	"tridge/core/session"
@@ -24,6 +25,7 @@ type conn struct {
 	socket net.Conn
 	out    *session.Outbox
 	inlet  session.Inlet
+	cancel context.CancelCauseFunc // ends the connection from our side; from any goroutine
 
 	// set by the handshake, immutable afterwards
 	vhost        string
@@ -31,9 +33,12 @@ type conn struct {
 	origin       uint64
 	frameMax     int
 	channelMax   int
-	failureClose bool // the client understands connection.close 403
-	cancelNotify bool // the client understands basic.cancel from us
-	blockNotify  bool // the client understands connection.blocked
+	failureClose bool         // the client understands connection.close 403
+	cancelNotify bool         // the client understands basic.cancel from us
+	blockNotify  bool         // the client understands connection.blocked
+	info         session.Info // what member shows
+	member       *session.Member
+	user         auth.Credentials // who the peer has proved to be, without the password
 
 	dead atomic.Bool // the heart has given up on the peer
 
@@ -126,7 +131,7 @@ func (c *conn) readError(ctx context.Context, err error) error {
 	var known *Error
 	switch {
 	case ctx.Err() != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, session.ErrInterrupted) || errors.Is(err, ctx.Err())):
-		return failure(wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'")
+		return forced(context.Cause(ctx))
 	case errors.As(err, &known): // of a publish that was held
 		return err
 	case c.dead.Load():
@@ -143,13 +148,27 @@ func (c *conn) readError(ctx context.Context, err error) error {
 	return fmt.Errorf("amqp: read: %w", err)
 }
 
+// errExpelled is why a connection ends that an operator has closed; its text is for the peer.
+type errExpelled struct{ reason string }
+
+func (e errExpelled) Error() string { return e.reason }
+
+// forced says in the protocol's words why we end the connection.
+func forced(cause error) *Error {
+	var expelled errExpelled
+	if errors.As(cause, &expelled) {
+		return failure(wire.ConnectionForced, "%s", expelled.reason)
+	}
+	return failure(wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'")
+}
+
 // handle acts on one frame.
 func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	if f.Type != wire.FrameMethod && f.Type != wire.FrameHeader && f.Type != wire.FrameBody && f.Type != wire.FrameHeartbeat {
 		return failure(wire.FrameError, "unknown frame type %d on channel %d", f.Type, f.Channel)
 	}
 	if f.Channel == 0 {
-		return c.handleConnection(f)
+		return c.handleConnection(ctx, f)
 	}
 	ch := c.channels[f.Channel]
 	if f.Type == wire.FrameHeartbeat {
@@ -174,13 +193,20 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 		return failure(wire.NotAllowed, "channel id %d is over the negotiated channel_max (%d)", f.Channel, c.channelMax).at(id)
 	}
 	c.channels[f.Channel] = newChannel(c, f.Channel)
+	c.member.SetChannels(len(c.channels))
 	b := c.out.Begin()
 	c.out.End((&wire.ChannelOpenOK{}).AppendFrame(b, f.Channel))
 	return nil
 }
 
+// forget makes the number of a channel free again.
+func (c *conn) forget(number uint16) {
+	delete(c.channels, number)
+	c.member.SetChannels(len(c.channels))
+}
+
 // handleConnection acts on a frame of channel 0, where only the class connection lives.
-func (c *conn) handleConnection(f wire.Frame) error {
+func (c *conn) handleConnection(ctx context.Context, f wire.Frame) error {
 	switch f.Type {
 	case wire.FrameHeartbeat:
 		c.frames.Shrink() // clients beat when they have nothing to say
@@ -199,7 +225,7 @@ func (c *conn) handleConnection(f wire.Frame) error {
 		}
 		return c.closedByPeer(arguments)
 	case id == wire.IDConnectionUpdateSecret:
-		return failure(wire.NotImplemented, "connection.update-secret").at(id)
+		return c.updateSecret(ctx, arguments)
 	case id.Class() != wire.IDConnectionClose.Class():
 		return failure(wire.CommandInvalid, "%s on channel 0", id).at(id)
 	}
@@ -233,6 +259,7 @@ func (c *conn) fail(number uint16, e *Error) error {
 // end lets go of everything the connection holds, says goodbye in the protocol's words and waits, briefly, for the
 // peer's answer. It returns what the log should say of the end: nil for an orderly one.
 func (c *conn) end(ctx context.Context, err error) error {
+	c.member.Leave()
 	c.inlet.Heart().Stop()
 	c.leave()
 	c.out.Finish(c.server.limits.Goodbye)

@@ -45,7 +45,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.frames.Discard(len(protocolHeader))
 
 	b := c.out.Begin()
-	c.out.End(c.server.greeting().AppendFrame(b, 0))
+	c.out.End(c.server.greeting(c.mechanisms()).AppendFrame(b, 0))
 	credentials, err := c.authenticate(ctx)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func differs(begin []byte) bool {
 }
 
 // greeting is connection.start. It announces what this build does and nothing else.
-func (s *Server) greeting() *wire.ConnectionStart {
+func (s *Server) greeting(mechanisms string) *wire.ConnectionStart {
 	yes := message.BoolValue(true)
 	var capabilities message.Headers
 	for _, name := range []string{
@@ -87,7 +87,7 @@ func (s *Server) greeting() *wire.ConnectionStart {
 	properties = message.AppendStringField(properties, "product", "Tridge")
 	properties = message.AppendStringField(properties, "version", s.config.Version)
 	properties = message.AppendStringField(properties, "platform", s.platform)
-	return &wire.ConnectionStart{VersionMajor: 0, VersionMinor: 9, ServerProperties: properties, Mechanisms: "PLAIN", Locales: "en_US"}
+	return &wire.ConnectionStart{VersionMajor: 0, VersionMinor: 9, ServerProperties: properties, Mechanisms: mechanisms, Locales: "en_US"}
 }
 
 // authenticate reads connection.start-ok and lets the peer in or not.
@@ -102,21 +102,24 @@ func (c *conn) authenticate(ctx context.Context) (auth.Credentials, error) {
 		c.cancelNotify = announces(capabilities, "consumer_cancel_notify")
 		c.blockNotify = announces(capabilities, "connection.blocked")
 	}
-	if m.Mechanism != "PLAIN" {
-		return auth.Credentials{}, failure(wire.CommandInvalid, "unknown authentication mechanism '%s'", m.Mechanism).at(wire.IDConnectionStartOK)
+	credentials, problem := c.credentials(m.Mechanism, m.Response)
+	if problem != nil {
+		return auth.Credentials{}, problem.at(wire.IDConnectionStartOK)
 	}
-	// RFC 4616: authorization identity, NUL, user, NUL, password. The first is not used.
-	parts := strings.Split(m.Response, "\x00")
-	if len(parts) != 3 {
-		return auth.Credentials{}, failure(wire.SyntaxError, "response of mechanism PLAIN is malformed").at(wire.IDConnectionStartOK)
-	}
-	credentials := auth.Credentials{
-		User: strings.Clone(parts[1]), Password: []byte(parts[2]), Named: true, Remote: remoteAddress(c.socket),
-	}
+	c.introduced(&m)
 	if _, _, err := c.server.config.Login(ctx, credentials, ""); errors.Is(err, auth.ErrRefused) {
 		return auth.Credentials{}, c.refuse(ctx, err)
 	}
 	return credentials, nil
+}
+
+// introduced keeps what the peer says of itself.
+func (c *conn) introduced(m *wire.ConnectionStartOK) {
+	c.info.Protocol, c.info.Mechanism = "AMQP 0-9-1", strings.Clone(m.Mechanism)
+	c.info.Properties = bytes.Clone(m.ClientProperties)
+	if v, ok := c.info.Properties.Get("connection_name"); ok {
+		c.info.Name, _ = v.String()
+	}
 }
 
 func announces(capabilities message.Headers, name string) bool {
@@ -141,7 +144,7 @@ func remoteAddress(socket net.Conn) netip.Addr {
 // connection for others (https://www.rabbitmq.com/auth-notification).
 func (c *conn) refuse(ctx context.Context, err error) error {
 	if c.failureClose {
-		refused := failure(wire.AccessRefused, "Login was refused using authentication mechanism PLAIN. For details see the broker logfile.")
+		refused := failure(wire.AccessRefused, "Login was refused using authentication mechanism %s. For details see the broker logfile.", c.info.Mechanism)
 		refused.Scope, refused.Err = ConnectionScope, err
 		return refused
 	}
@@ -181,6 +184,7 @@ func (c *conn) tune(ctx context.Context) error {
 	}
 	c.frames.SetFrameMax(c.frameMax)
 	interval := time.Duration(m.Heartbeat) * time.Second
+	c.info.FrameMax, c.info.ChannelMax, c.info.Heartbeat = c.frameMax, c.channelMax, interval
 	// We beat twice per interval: some clients wait hardly longer than one.
 	c.inlet.Beat(session.NewHeart(c.out, interval/2, 2*interval, c.beat, c.silent))
 	return nil
@@ -211,6 +215,9 @@ func (c *conn) open(ctx context.Context, credentials auth.Credentials) error {
 		c.ingress.replies = c.server.config.Replies(c.vhost)
 		c.delivered.replies, c.replied.replies = c.ingress.replies, c.ingress.replies
 	}
+	c.user, c.info.User, c.info.VHost = credentials, identity.User, c.vhost
+	c.user.Password = nil
+	c.member = c.server.config.Sessions.Enter(c.socket, c.info, func(reason string) { c.cancel(errExpelled{reason}) })
 	b := c.out.Begin()
 	c.out.End((&wire.ConnectionOpenOK{}).AppendFrame(b, 0))
 	return nil
@@ -243,4 +250,22 @@ func (c *conn) expect(ctx context.Context, m wire.Method) error {
 		}
 		return nil
 	}
+}
+
+// updateSecret proves anew who the peer is (https://www.rabbitmq.com/docs/access-control, connection.update-secret).
+func (c *conn) updateSecret(ctx context.Context, arguments []byte) error {
+	var m wire.ConnectionUpdateSecret
+	if m.Decode(arguments) != nil {
+		return malformed().at(wire.IDConnectionUpdateSecret)
+	}
+	claim := c.user
+	claim.Password, claim.Proven = []byte(m.NewSecret), false
+	if _, _, err := c.server.config.Login(ctx, claim, c.vhost); err != nil {
+		refused := failure(wire.NotAllowed, "New secret was refused by one of the backends").at(wire.IDConnectionUpdateSecret)
+		refused.Err = err
+		return refused
+	}
+	b := c.out.Begin()
+	c.out.End((&wire.ConnectionUpdateSecretOK{}).AppendFrame(b, 0))
+	return nil
 }

@@ -17,7 +17,7 @@ func TestHandshake(t *testing.T) {
 		c.write(protocolHeader[:])
 		var start wire.ConnectionStart
 		c.expect(0, &start)
-		if start.VersionMajor != 0 || start.VersionMinor != 9 || start.Mechanisms != "PLAIN" || start.Locales != "en_US" {
+		if start.VersionMajor != 0 || start.VersionMinor != 9 || start.Mechanisms != "PLAIN AMQPLAIN" || start.Locales != "en_US" {
 			t.Errorf("got %+v", start)
 		}
 		for name, want := range map[string]string{"product": "Tridge", "version": "0.0.0", "cluster_name": "test"} {

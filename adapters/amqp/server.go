@@ -23,11 +23,13 @@ type Config struct {
 	// other protocols do not reach AMQP clients.
 	Replies func(vhost string) Replies
 	// Gate holds publishes back while it is shut; nil never does.
-	Gate    *session.Gate
-	Limits  Limits
-	Log     *slog.Logger
-	Version string // of the gateway, for server-properties
-	Cluster string // name of the gateway, for server-properties
+	Gate *session.Gate
+	// Sessions shows and ends connections from outside; nil: nobody does.
+	Sessions *session.Registry
+	Limits   Limits
+	Log      *slog.Logger
+	Version  string // of the gateway, for server-properties
+	Cluster  string // name of the gateway, for server-properties
 }
 
 // Limits bound one connection. A zero field means the default.
@@ -83,6 +85,8 @@ func (s *Server) Losses() *Losses { return &s.losses }
 // ServeConn serves one accepted connection until it ends.
 func (s *Server) ServeConn(ctx context.Context, socket net.Conn) error {
 	c := newConn(s, socket)
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	defer c.cancel(nil)
 	// The end of ctx interrupts a read: the reader is the one who says goodbye.
 	stop := context.AfterFunc(ctx, func() {
 		c.inlet.Interrupt()

@@ -34,6 +34,7 @@ type conn struct {
 	session *clientSession
 	user    string
 	log     *slog.Logger
+	member  *session.Member
 
 	// reader goroutine
 	packets   *packetReader
@@ -256,6 +257,7 @@ func (c *conn) finish(err error) error {
 			err = &Error{Reason: ReasonServerShuttingDown, Text: "server shutting down"}
 		}
 	}
+	c.member.Leave()
 	linger := c.goodbye(err)
 	c.out.Finish(goodbyeTime)
 	if c.session != nil {

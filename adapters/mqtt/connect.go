@@ -87,6 +87,10 @@ func (c *conn) accept() error {
 	c.egress = egress{version: c.version, packetLimit: p.packetLimit, replies: host.Replies, losses: &c.server.losses}
 	c.beat()
 
+	c.member = c.server.config.Sessions.Enter(c.net, session.Info{
+		Protocol: protocolName(c.version), User: c.user, VHost: cs.key.vhost, Name: p.clientID, Heartbeat: p.keepAlive,
+	}, func(reason string) { c.stop(&Error{Reason: ReasonAdministrativeAction, Text: reason}) })
+
 	limits := &c.server.limits
 	connack := connackPacket{
 		sessionPresent: present,
@@ -114,6 +118,11 @@ func (c *conn) accept() error {
 	c.out.End(b)
 	c.source.Wake()
 	return nil
+}
+
+// protocolName is what RabbitMQ's tools call the version.
+func protocolName(version byte) string {
+	return map[byte]string{version31: "MQTT 3-1-0", version311: "MQTT 3-1-1", version5: "MQTT 5-0"}[version]
 }
 
 // identify checks the client identifier, or assigns one (3.1.3.1).

@@ -24,11 +24,13 @@ type Config struct {
 	// Host returns what belongs to the virtual host of that name.
 	Host func(vhost string) (Host, bool)
 
-	Gate   *session.Gate // holds publishes back while it is shut; nil never does
-	VHost  string        // the virtual host of this listener's clients; "" is "/"
-	State  State         // nil: sessions do not survive a restart
-	Limits Limits
-	Log    *slog.Logger
+	Gate  *session.Gate // holds publishes back while it is shut; nil never does
+	VHost string        // the virtual host of this listener's clients; "" is "/"
+	State State         // nil: sessions do not survive a restart
+	// Sessions shows and ends connections from outside; nil: nobody does.
+	Sessions *session.Registry
+	Limits   Limits
+	Log      *slog.Logger
 }
 
 // Host is a virtual host as this adapter needs it.

@@ -42,6 +42,7 @@ type conn struct {
 	origin    uint64
 	publisher *router.Publisher
 	replies   Replies // may be nil
+	member    *session.Member
 
 	// reader goroutine
 	reader        *wire.Reader

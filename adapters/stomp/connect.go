@@ -62,6 +62,10 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.version = version
 	c.egress.appender.Version = version
 	c.reader.SetVersion(version)
+	c.member = c.server.sessions.Enter(c.net, session.Info{
+		Protocol: "STOMP " + version.String(), User: c.ingress.user, VHost: c.router.Name(), Name: c.ingress.clientID,
+		Heartbeat: max(send, receive),
+	}, func(reason string) { c.fail(failure("Connection closed", "%s", reason)) })
 	c.connected(send, receive)
 	return nil
 }

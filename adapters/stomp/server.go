@@ -22,9 +22,11 @@ type Config struct {
 	// Product is the server header of CONNECTED, name/version. Empty leaves the header out.
 	Product string
 	// Gate holds SEND frames back while it is shut; nil never does.
-	Gate   *session.Gate
-	Limits Limits
-	Log    *slog.Logger
+	Gate *session.Gate
+	// Sessions shows and ends connections from outside; nil: nobody does.
+	Sessions *session.Registry
+	Limits   Limits
+	Log      *slog.Logger
 }
 
 // Limits bound one connection. A zero field takes its default.
@@ -62,12 +64,13 @@ func orDefault[T comparable](v, otherwise T) T {
 // Server serves STOMP connections.
 type Server struct {
 	// immutable
-	login   func(ctx context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error)
-	replies func(vhost string) Replies
-	product string
-	gate    *session.Gate
-	limits  Limits
-	log     *slog.Logger
+	login    func(ctx context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error)
+	replies  func(vhost string) Replies
+	product  string
+	gate     *session.Gate
+	sessions *session.Registry
+	limits   Limits
+	log      *slog.Logger
 	// newSession names a connection so that no other has the name, in octets that no version escapes.
 	newSession func() string
 
@@ -79,7 +82,7 @@ var _ session.Handler = (*Server)(nil)
 // NewServer returns a server that serves nothing yet.
 func NewServer(c Config) *Server {
 	return &Server{
-		login: c.Login, replies: c.Replies, product: c.Product, gate: c.Gate, limits: c.Limits.withDefaults(), log: c.Log,
+		login: c.Login, replies: c.Replies, product: c.Product, gate: c.Gate, sessions: c.Sessions, limits: c.Limits.withDefaults(), log: c.Log,
 		newSession: randomSession,
 	}
 }
@@ -96,6 +99,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	})
 	defer stop()
 	err := c.serve(ctx)
+	c.member.Leave()
 	c.close(err)
 	return c.worthTelling(err)
 }

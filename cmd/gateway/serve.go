@@ -58,7 +58,14 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
 	defer unwatch()
-	web := admin.NewServer(admin.Config{Ready: now.ready, Listeners: now.listeners, Broker: now.opened, Log: log})
+	sessions := session.NewRegistry()
+	web := admin.NewServer(admin.Config{
+		Ready: now.ready, Listeners: now.listeners, Broker: now.opened, Connections: connections{sessions}, Log: log,
+		Authenticate: func(c auth.Credentials) error {
+			_, err := f.users.Authenticate(c)
+			return err
+		},
+	})
 	if err := open.start(watching, &watchers, "http", f.gateway.Listeners.HTTP, web.Serve); err != nil {
 		return err
 	}
@@ -81,13 +88,13 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	now.open(b)
 	unreachable := serveControl(ctx, f.gateway.Data, b, log)
 	// What a session has published is confirmed or refused by the time the log is closed: it is closed last.
-	err = serveBroker(running, b, f, s.routes != "", open, log)
+	err = serveBroker(running, b, f, s.routes != "", open, sessions, log)
 	unreachable()
 	return errors.Join(err, b.Close())
 }
 
 // serveBroker applies the routes, opens the listeners, and drains them when ctx ends.
-func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool, open *listeners, log *slog.Logger) error {
+func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool, open *listeners, members *session.Registry, log *slog.Logger) error {
 	if hasRoutes {
 		if err := applyRoutes(ctx, b, f.changes, log); err != nil {
 			return err
@@ -97,7 +104,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	login := newLogin(f.users, b)
 	limits := f.gateway.Limits
 	devices, err := mqtt.NewServer(mqtt.Config{
-		Login: login, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Log: log.With("proto", "mqtt"),
+		Login: login, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Sessions: members, Log: log.With("proto", "mqtt"),
 		Limits: mqtt.Limits{Handshake: limits.Handshake, PacketSize: int(limits.MessageSize)},
 	})
 	if err != nil {
@@ -111,7 +118,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 		}
 	}()
 	applications := amqp.NewServer(amqp.Config{
-		Login: login, Version: versionText(), Cluster: product, Gate: b.Gate(), Log: log.With("proto", "amqp"),
+		Login: login, Version: versionText(), Cluster: product, Gate: b.Gate(), Sessions: members, Log: log.With("proto", "amqp"),
 		Replies: func(vhost string) amqp.Replies {
 			if host, ok := b.VHost(vhost); ok {
 				return host.Replies
@@ -121,7 +128,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 		Limits: amqp.Limits{Handshake: limits.Handshake, MessageSize: limits.MessageSize},
 	})
 	legacy := stomp.NewServer(stomp.Config{
-		Login: login, Product: product, Gate: b.Gate(), Log: log.With("proto", "stomp"),
+		Login: login, Product: product, Gate: b.Gate(), Sessions: members, Log: log.With("proto", "stomp"),
 		Replies: func(vhost string) stomp.Replies {
 			if host, ok := b.VHost(vhost); ok {
 				return host.Replies

@@ -18,6 +18,7 @@ type Credentials struct {
 	Password []byte
 	Named    bool       // the peer named a user; without, it asks to be let in as Guest
 	Remote   netip.Addr // where it connects from
+	Proven   bool       // the peer has shown a verified certificate of that user: there is no password
 }
 
 // Identity is a peer that has been let in.
@@ -62,13 +63,13 @@ func NewUsers(list []User) (*Users, error) {
 // Authenticate lets a peer in or answers an error that wraps ErrRefused and says why, for the log.
 func (u *Users) Authenticate(c Credentials) (Identity, error) {
 	if hash, known := u.byName[c.User]; known && c.Named {
-		if !matches(hash, c.Password) {
+		if !c.Proven && !matches(hash, c.Password) {
 			return Identity{}, fmt.Errorf("%w: wrong password for user %q", ErrRefused, c.User)
 		}
 		return Identity{User: c.User}, nil
 	}
 	switch {
-	case c.Named && c.User != Guest:
+	case c.Proven || c.Named && c.User != Guest:
 		return Identity{}, fmt.Errorf("%w: unknown user %q", ErrRefused, c.User)
 	case !c.Remote.Unmap().IsLoopback():
 		return Identity{}, fmt.Errorf("%w: user %q may connect from the loopback interface only", ErrRefused, Guest)

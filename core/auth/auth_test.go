@@ -27,18 +27,21 @@ func TestWhoGetsIn(t *testing.T) {
 		c     Credentials
 		want  string // user, "" for refused
 	}{
-		{"guest from loopback", plain, Credentials{"guest", []byte("guest"), true, local}, "guest"},
-		{"guest from mapped loopback", plain, Credentials{"guest", []byte("guest"), true, mapped}, "guest"},
-		{"guest from elsewhere", plain, Credentials{"guest", []byte("guest"), true, remote}, ""},
-		{"guest with a wrong password", plain, Credentials{"guest", []byte("no"), true, local}, ""},
+		{"guest from loopback", plain, Credentials{"guest", []byte("guest"), true, local, false}, "guest"},
+		{"guest from mapped loopback", plain, Credentials{"guest", []byte("guest"), true, mapped, false}, "guest"},
+		{"guest from elsewhere", plain, Credentials{"guest", []byte("guest"), true, remote, false}, ""},
+		{"guest with a wrong password", plain, Credentials{"guest", []byte("no"), true, local, false}, ""},
 		{"no name from loopback", plain, Credentials{Remote: local}, "guest"},
 		{"no name from elsewhere", plain, Credentials{Remote: remote}, ""},
 		{"unknown address", plain, Credentials{}, ""},
-		{"unknown user", plain, Credentials{"ann", []byte("secret"), true, local}, ""},
-		{"configured user", ann, Credentials{"ann", []byte("secret"), true, remote}, "ann"},
-		{"wrong password", ann, Credentials{"ann", []byte("Secret"), true, remote}, ""},
-		{"configured guest from elsewhere", guarded, Credentials{"guest", []byte("changed"), true, remote}, "guest"},
-		{"configured guest with the old password", guarded, Credentials{"guest", []byte("guest"), true, local}, ""},
+		{"unknown user", plain, Credentials{"ann", []byte("secret"), true, local, false}, ""},
+		{"configured user", ann, Credentials{"ann", []byte("secret"), true, remote, false}, "ann"},
+		{"wrong password", ann, Credentials{"ann", []byte("Secret"), true, remote, false}, ""},
+		{"configured guest from elsewhere", guarded, Credentials{"guest", []byte("changed"), true, remote, false}, "guest"},
+		{"configured guest with the old password", guarded, Credentials{"guest", []byte("guest"), true, local, false}, ""},
+		{"proven by a certificate", ann, Credentials{"ann", nil, true, remote, true}, "ann"},
+		{"proven and unknown", ann, Credentials{"bob", nil, true, remote, true}, ""},
+		{"guest cannot be proven", plain, Credentials{"guest", []byte("guest"), true, local, true}, ""},
 		{"no name where guest has a password", guarded, Credentials{Remote: local}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -66,7 +66,8 @@ func Serve(ctx context.Context, ln net.Listener, h Handler, lim Limits, log *slo
 			defer open.Add(-1)
 			start := time.Now()
 			log.Info("connected", "conn", c.RemoteAddr())
-			err := h.ServeConn(ctx, c)
+			counted := &countedConn{Conn: c}
+			err := h.ServeConn(ctx, counted)
 			_ = c.Close()
 			if err != nil {
 				log.Info("connection ended", "conn", c.RemoteAddr(), "after", time.Since(start).Round(time.Millisecond), "err", err)
