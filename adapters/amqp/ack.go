@@ -9,6 +9,9 @@ import (
 
 // settle ends one delivery, or all up to a tag.
 func (ch *channel) settle(tag uint64, multiple bool, how queue.Outcome) error {
+	if ch.tx != nil {
+		return ch.endLater(tag, multiple, how)
+	}
 	c := ch.conn
 	b := c.out.Begin()
 	ended, known := c.settled[:0], false
@@ -40,6 +43,9 @@ func (ch *channel) recover(ctx context.Context, m *wire.BasicRecover) error {
 func (ch *channel) recoverAsync(_ context.Context, m *wire.BasicRecoverAsync) error {
 	if !m.Requeue {
 		return failure(wire.NotImplemented, "requeue=false")
+	}
+	if ch.tx != nil {
+		return ch.recoverOpen()
 	}
 	return ch.settle(0, true, queue.Requeue)
 }

@@ -25,6 +25,7 @@ type channel struct {
 	held       int    // of its publishes that wait for the gate
 	prefetch   int    // of consumers started from now on
 	confirming bool
+	tx         *transaction // nil before tx.select
 
 	// guarded by the outbox
 	gone      bool // released: a confirm that comes late is not said
@@ -157,8 +158,12 @@ func (ch *channel) method(ctx context.Context, id wire.ID, arguments []byte) err
 		return failure(wire.ChannelError, "second 'channel.open' seen")
 	case wire.IDChannelCloseOK: // answers a close of ours that the peer's own close has overtaken
 		return nil
-	case wire.IDTxSelect, wire.IDTxCommit, wire.IDTxRollback:
-		return failure(wire.NotImplemented, "class tx")
+	case wire.IDTxSelect:
+		return decoded(ctx, arguments, ch.txSelect)
+	case wire.IDTxCommit:
+		return decoded(ctx, arguments, ch.txCommit)
+	case wire.IDTxRollback:
+		return decoded(ctx, arguments, ch.txRollback)
 	}
 	return failure(wire.CommandInvalid, "unimplemented method %s", id)
 }
@@ -212,7 +217,7 @@ func (ch *channel) release() error {
 	}
 	ch.released = true
 	ch.conn.assembling -= ch.incoming.assembling
-	ch.incoming = incoming{}
+	ch.incoming, ch.tx = incoming{}, nil
 	out := ch.conn.out
 	b := out.Begin()
 	ch.gone = true

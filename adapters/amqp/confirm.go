@@ -15,6 +15,9 @@ var _ confirm.Sink = (*channel)(nil)
 
 // confirmSelect turns on confirms for what is published from now on (https://www.rabbitmq.com/confirms).
 func (ch *channel) confirmSelect(_ context.Context, m *wire.ConfirmSelect) error {
+	if ch.tx != nil {
+		return failure(wire.PreconditionFailed, "cannot switch from tx to confirm mode")
+	}
 	ch.confirming = true
 	if !m.NoWait {
 		ch.reply(&wire.ConfirmSelectOK{})

@@ -151,7 +151,6 @@ func TestWhatComesLaterIsSaid(t *testing.T) {
 	}{
 		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue argument 'x-queue-type' with value 'stream'"},
 		{"x-match all-with-x", &wire.QueueBind{Queue: "q", Exchange: "amq.match", Arguments: text("x-match", "all-with-x")}, "x-match value 'all-with-x'"},
-		{"transactions", &wire.TxSelect{}, "class tx"},
 		{"flow", &wire.ChannelFlow{}, "active=false"},
 		{"prefetch size", &wire.BasicQos{PrefetchSize: 1}, "prefetch_size!=0 (1)"},
 		{"immediate", &wire.BasicPublish{Immediate: true}, "immediate=true"},

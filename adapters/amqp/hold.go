@@ -71,6 +71,17 @@ func (c *conn) passHeld(ch *channel) error {
 	return nil
 }
 
+// passGate waits until the gate is open. The reader reads nothing meanwhile.
+func (c *conn) passGate() error {
+	if c.inlet.Shut() == 0 {
+		return nil
+	}
+	if err := c.inlet.WaitOpen(); err != nil {
+		return err
+	}
+	return c.releaseHeld()
+}
+
 // releaseHeld publishes what is parked, in order. It runs on the reader's goroutine, also in the middle of reading a
 // frame. An error is the connection's; a channel's has been dealt with.
 func (c *conn) releaseHeld() error {

@@ -144,7 +144,15 @@ func (ch *channel) complete() error {
 
 // route publishes a message. What the protocol wants said first (basic.return) is in the outbox before
 // the receipt is redeemed, because redeeming it may confirm at once.
+//
+// On a transactional channel it waits for the commit.
 func (ch *channel) route(m *message.Message, mandatory bool) error {
+	if ch.tx != nil {
+		if e, ok := ch.keep(m, mandatory).(*Error); ok {
+			return e.at(wire.IDBasicPublish)
+		}
+		return nil
+	}
 	var ticket confirm.Ticket
 	if ch.confirming {
 		b := ch.conn.out.Begin()
@@ -163,18 +171,18 @@ func (ch *channel) route(m *message.Message, mandatory bool) error {
 		return nil
 	case router.Unroutable:
 		if mandatory {
-			ch.returnMessage(m)
+			ch.returnMessage(m, wire.NoRoute)
 		}
 	}
 	receipt.Redeem(ticket)
 	return nil
 }
 
-// returnMessage gives an unroutable message back (0-9-1, basic.return).
-func (ch *channel) returnMessage(m *message.Message) {
+// returnMessage gives a message back that went nowhere (0-9-1, basic.return).
+func (ch *channel) returnMessage(m *message.Message, why wire.Code) {
 	c := ch.conn
 	properties, key := c.replied.render(m, m.Time)
-	returned := wire.BasicReturn{ReplyCode: uint16(wire.NoRoute), ReplyText: wire.NoRoute.String(), Exchange: m.Exchange, RoutingKey: key}
+	returned := wire.BasicReturn{ReplyCode: uint16(why), ReplyText: why.String(), Exchange: m.Exchange, RoutingKey: key}
 	b := c.out.Begin()
 	start := len(b)
 	b = returned.AppendFrame(b, ch.number)

@@ -39,6 +39,7 @@ type Limits struct {
 	Heartbeat   time.Duration // proposed to clients, whole seconds; 60 s, negative for none
 	Handshake   time.Duration // from accept to connection.open; 10 s
 	MessageSize int64         // bytes of a body; 128 MiB
+	Transaction int           // bytes of what one transaction holds until its commit; 256 MiB
 	Goodbye     time.Duration // how long the peer's close-ok is waited for; 2 s
 	Refusal     time.Duration // pause before a refused peer that knows no better is cut off; 1 s
 }
@@ -49,6 +50,7 @@ func (l Limits) withDefaults() Limits {
 	l.Heartbeat = max(orDefault(l.Heartbeat, 60*time.Second), 0)
 	l.Handshake = orDefault(l.Handshake, 10*time.Second)
 	l.MessageSize = orDefault(l.MessageSize, 128<<20)
+	l.Transaction = orDefault(l.Transaction, 256<<20)
 	l.Goodbye = orDefault(l.Goodbye, 2*time.Second)
 	l.Refusal = orDefault(l.Refusal, time.Second)
 	return l

@@ -1,6 +1,10 @@
 package amqp
 
-import "tridge/core/queue"
+import (
+	"iter"
+
+	"tridge/core/queue"
+)
 
 // slot is one delivery that waits for its acknowledgement.
 type slot struct {
@@ -94,6 +98,32 @@ func (u *unacked) takeThrough(dst []slot, tag uint64) ([]slot, bool) {
 		}
 	}
 	return dst, true
+}
+
+// holds reports whether the delivery of that tag is held.
+func (u *unacked) holds(tag uint64) bool {
+	at := u.place(tag)
+	return at != nil && *at != nil && (*at).slots[tag%chunkSize].subscription != nil
+}
+
+// through iterates over the tags held up to and including tag, oldest first; tag 0 means all of them.
+func (u *unacked) through(tag uint64) iter.Seq[uint64] {
+	if tag == 0 {
+		tag = u.last
+	}
+	return func(yield func(uint64) bool) {
+		for i := range u.chunks[u.head:] {
+			number := u.first + uint64(i)
+			if u.chunks[u.head+i] == nil {
+				continue
+			}
+			for each := number * chunkSize; each < (number+1)*chunkSize && each <= tag; each++ {
+				if u.holds(each) && !yield(each) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // place is where the chunk of tag hangs, nil when it is out of range.

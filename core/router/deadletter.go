@@ -33,6 +33,13 @@ func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Rea
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	receipt := r.bury(deadLetter{from, ds, why})
+	r.drainDead()
+	return receipt
+}
+
+// drainDead hands over what the chain under way has made dead, until nothing is left. dead.mu is held.
+func (r *Router) drainDead() {
+	d := &r.dead
 	for len(d.work) > 0 {
 		next := d.work[0]
 		d.work[0] = deadLetter{}
@@ -44,7 +51,6 @@ func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Rea
 			r.slog.Error("dead letters not read: they stay where they were", "vhost", r.name, "queue", next.from.spec.Name, "err", err)
 		}
 	}
-	return receipt
 }
 
 // deposit puts a dead letter on a queue; what dies for it joins the chain. dead.mu is held.
@@ -91,45 +97,48 @@ func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 func (r *Router) handOver(w deadLetter, ds []queue.Delivery) (receipt confirm.Receipt, err error) {
 	p := r.dead.publisher
 	defer p.tx.Reset()
-	var moves []move
-	ended := queue.Refs{Queue: w.from.queue.ID()}
-	for i := range ds {
-		d := &ds[i]
-		if d.Pos().Seq != 0 {
-			ended.Pos = append(ended.Pos, d.Pos())
-		}
-		m := w.from.spec.buried(d.Message, w.why)
-		route, err := p.route(m)
-		if err != nil {
-			r.counters.DeadLetterDropped.Add(1)
-			r.slog.Warn("dead letter dropped", "vhost", r.name, "queue", w.from.spec.Name, "reason", w.why.String(), "err", err)
-			continue
-		}
-		for n := range route.branches {
-			moves = r.plan(moves, m, &route.branches[n], n > 0)
-		}
-	}
-	if len(ended.Pos) > 0 {
-		p.tx.Acks = append(p.tx.Acks, ended)
-	}
+	moves := r.planAll(nil, &p.tx, deadLetter{w.from, ds, w.why})
+	p.tx.Acks = appendRefs(p.tx.Acks, w.from.queue.ID(), ds)
 	p.pos = p.pos[:0]
 	if len(p.tx.Acks) > 0 || len(p.tx.Publishes) > 0 {
 		if p.pos, receipt, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
 			return receipt, err
 		}
 	}
-	for _, to := range moves {
-		at := queue.Pos{}
-		if to.record >= 0 {
-			at = p.pos[to.record]
-		}
-		p.put(to.message, at, to.queues)
-	}
+	p.putAll(moves, p.pos)
 	return receipt, nil
 }
 
-// plan adds one dead letter under one name to the transaction and to moves.
-func (r *Router) plan(moves []move, m *message.Message, b *branch, renamed bool) []move {
+// planAll adds dead letters to tx and to moves. dead.mu is held.
+func (r *Router) planAll(moves []move, tx *queue.Tx, w deadLetter) []move {
+	for i := range w.ds {
+		m := w.from.spec.buried(w.ds[i].Message, w.why)
+		route, err := r.dead.publisher.route(m)
+		if err != nil {
+			r.counters.DeadLetterDropped.Add(1)
+			r.slog.Warn("dead letter dropped", "vhost", r.name, "queue", w.from.spec.Name, "reason", w.why.String(), "err", err)
+			continue
+		}
+		for n := range route.branches {
+			moves = r.plan(moves, tx, m, &route.branches[n], n > 0)
+		}
+	}
+	return moves
+}
+
+// putAll puts dead letters on their queues; positions are those of the record they were written in.
+func (p *Publisher) putAll(moves []move, positions []queue.Pos) {
+	for _, to := range moves {
+		at := queue.Pos{}
+		if to.record >= 0 {
+			at = positions[to.record]
+		}
+		p.put(to.message, at, to.queues)
+	}
+}
+
+// plan adds one dead letter under one name to tx and to moves.
+func (r *Router) plan(moves []move, tx *queue.Tx, m *message.Message, b *branch, renamed bool) []move {
 	queues, ids := acyclic(m, b.queues)
 	r.counters.DeadLetterCycles.Add(uint64(len(b.queues) - len(queues)))
 	if len(queues) == 0 {
@@ -142,7 +151,6 @@ func (r *Router) plan(moves []move, m *message.Message, b *branch, renamed bool)
 	}
 	to := move{message: m, queues: queues, record: -1}
 	if m.Durable() && len(ids) > 0 {
-		tx := &r.dead.publisher.tx
 		to.record = len(tx.Publishes)
 		tx.Publishes = append(tx.Publishes, queue.Publish{Message: m, Queues: ids})
 	}

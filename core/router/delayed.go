@@ -218,7 +218,7 @@ func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
 
 // planRelease adds m under each of its names to the transaction and to moves.
 func (p *Publisher) planRelease(moves []move, m *message.Message, route *route) []move {
-	keep := m.Retain && m.Exchange == TopicExchange && p.router.retainer != nil
+	keep := p.retains(m)
 	wanted := keep
 	for n := range route.branches {
 		b := &route.branches[n]

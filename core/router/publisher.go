@@ -63,7 +63,7 @@ func (p *Publisher) Publish(m *message.Message, rows ...queue.Row) (Result, conf
 			return p.hold(delay, m, rows)
 		}
 	}
-	keep := m.Retain && m.Exchange == TopicExchange && p.router.retainer != nil
+	keep := p.retains(m)
 	if keep {
 		p.rows = append(append(p.rows[:0], rows...), p.router.retainer.Row(m))
 		rows = p.rows
@@ -104,6 +104,11 @@ func (p *Publisher) redirected(m *message.Message) *message.Message {
 	redirected := *m
 	redirected.Exchange, redirected.Key = exchange, key
 	return &redirected
+}
+
+// retains reports whether m becomes the last value of its key.
+func (p *Publisher) retains(m *message.Message) bool {
+	return m.Retain && m.Exchange == TopicExchange && p.router.retainer != nil
 }
 
 // publishBranches publishes a message that routes send on under other keys as well: one record for all of it.

@@ -1,0 +1,205 @@
+package amqp
+
+import (
+	"testing"
+
+	"tridge/adapters/amqp/wire"
+)
+
+// get takes one message from a queue with basic.get and returns its body, "" when there is none.
+func (c *client) get(name string) string {
+	c.t.Helper()
+	c.send(1, &wire.BasicGet{Queue: name, NoAck: true})
+	f, err := c.next()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if id, _, _ := wire.SplitMethod(f.Payload); id == wire.IDBasicGetEmpty {
+		return ""
+	}
+	return string(c.content().body)
+}
+
+func TestTransactionHappensAtItsCommit(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("in", "a", "b", "c", "d")
+		c.queue("out")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.call(&wire.BasicConsume{Queue: "in", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a", "b", "c", "d")
+		c.call(&wire.BasicCancel{ConsumerTag: "t"}, &wire.BasicCancelOK{})
+		c.publish("", "out", durable, "x")
+		c.send(1, &wire.BasicAck{DeliveryTag: 2, Multiple: true})
+		c.send(1, &wire.BasicNack{DeliveryTag: 3, Requeue: true})
+		other := b.dial()
+		if got := other.get("out"); got != "" {
+			t.Errorf("%q is there before the commit", got)
+		}
+		if stats := b.stats("in"); stats.Unacked != 4 {
+			t.Errorf("before the commit: %+v", stats)
+		}
+		records := b.log.Records()
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		if n := b.log.Records() - records; n != 1 {
+			t.Errorf("%d records", n)
+		}
+		if stats := b.stats("in"); stats.Unacked != 1 || stats.Ready != 1 || stats.Acked != 2 {
+			t.Errorf("after the commit: %+v", stats)
+		}
+		if got := other.get("out"); got != "x" {
+			t.Errorf("got %q", got)
+		}
+		// What has been ended is not known any more; the next transaction is a new one.
+		c.send(1, &wire.BasicAck{DeliveryTag: 4})
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		c.channelError(wire.PreconditionFailed, "PRECONDITION_FAILED - unknown delivery tag 1")
+	})
+}
+
+func TestRollbackForgetsAndKeepsDeliveriesUnacknowledged(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("in", "a", "b")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.call(&wire.BasicConsume{Queue: "in", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a", "b")
+		c.publish("", "in", durable, "x")
+		c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		c.call(&wire.TxRollback{}, &wire.TxRollbackOK{})
+		c.quiet()
+		if stats := b.stats("in"); stats.Unacked != 2 || stats.Ready != 0 {
+			t.Errorf("%+v", stats)
+		}
+		c.send(1, &wire.BasicAck{DeliveryTag: 2, Multiple: true}) // also the one before: its acknowledgement was forgotten
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		if stats := b.stats("in"); stats.Unacked != 0 || stats.Acked != 2 {
+			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+func TestClosedChannelRollsBack(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("in", "a")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.call(&wire.BasicConsume{Queue: "in", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a")
+		c.publish("", "in", durable, "x")
+		c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		c.call(&wire.ChannelClose{}, &wire.ChannelCloseOK{})
+		c.openChannel(1)
+		if first, second := c.get("in"), c.get("in"); first != "a" || second != "" {
+			t.Errorf("got %q and %q", first, second)
+		}
+	})
+}
+
+func TestUnroutableMandatoryMessagesAreReturnedAtTheCommit(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		f := (&wire.BasicPublish{RoutingKey: "nobody", Mandatory: true}).AppendFrame(nil, 1)
+		f, _ = wire.AppendContent(f, 1, &durable, []byte("m"), wire.DefaultFrameMax)
+		c.write(f)
+		c.quiet()
+		c.send(1, &wire.TxCommit{})
+		var returned wire.BasicReturn
+		c.expect(1, &returned)
+		if got := c.content(); returned.ReplyCode != 312 || returned.RoutingKey != "nobody" || string(got.body) != "m" {
+			t.Errorf("%+v %q", returned, got.body)
+		}
+		c.expect(1, &wire.TxCommitOK{})
+	})
+}
+
+func TestCommitIsAnsweredWhenItIsSafe(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.publish("", "q", durable, "m")
+		b.log.Hold()
+		c.send(1, &wire.TxCommit{})
+		go c.send(1, &wire.QueueDeclare{Queue: "q", Passive: true}) // whatever comes next waits
+		c.quiet()
+		b.log.Sync()
+		c.expect(1, &wire.TxCommitOK{})
+		c.expect(1, &wire.QueueDeclareOK{})
+	})
+}
+
+func TestRecoverLeavesWhatTheTransactionEnds(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("in", "a", "b")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.call(&wire.BasicConsume{Queue: "in", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a", "b")
+		c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		c.call(&wire.BasicRecover{Requeue: true}, &wire.BasicRecoverOK{})
+		c.bodies("b")
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		if stats := b.stats("in"); stats.Unacked != 1 || stats.Acked != 1 {
+			t.Errorf("%+v", stats)
+		}
+	})
+}
+
+func TestTransactionRefusals(t *testing.T) {
+	publish := func(c *client, exchange, body string) { c.publish(exchange, "q", durable, body) }
+	for _, tc := range []struct {
+		name string
+		say  func(c *client)
+		text string
+		code wire.Code
+	}{
+		{"commit without select", func(c *client) { c.send(1, &wire.TxCommit{}) }, "PRECONDITION_FAILED - channel is not transactional", wire.PreconditionFailed},
+		{"rollback without select", func(c *client) { c.send(1, &wire.TxRollback{}) }, "PRECONDITION_FAILED - channel is not transactional", wire.PreconditionFailed},
+		{"select on a confirming channel", func(c *client) {
+			c.call(&wire.ConfirmSelect{}, &wire.ConfirmSelectOK{})
+			c.send(1, &wire.TxSelect{})
+		}, "PRECONDITION_FAILED - cannot switch from confirm to tx mode", wire.PreconditionFailed},
+		{"confirms on a transactional channel", func(c *client) {
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			c.send(1, &wire.ConfirmSelect{})
+		}, "PRECONDITION_FAILED - cannot switch from tx to confirm mode", wire.PreconditionFailed},
+		{"publish to an exchange that is not there", func(c *client) {
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			publish(c, "none", "m")
+		}, "NOT_FOUND - no exchange 'none' in vhost '/'", wire.NotFound},
+		{"too large", func(c *client) {
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			publish(c, "", string(make([]byte, 3000)))
+			publish(c, "", string(make([]byte, 3000)))
+		}, "PRECONDITION_FAILED - transaction is larger than 5000 octets", wire.PreconditionFailed},
+		{"acknowledged twice", func(c *client) {
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			c.queue("in", "a")
+			c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+			c.call(&wire.BasicConsume{Queue: "in", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+			c.bodies("a")
+			c.send(1, &wire.BasicAck{DeliveryTag: 1})
+			c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		}, "PRECONDITION_FAILED - unknown delivery tag 1", wire.PreconditionFailed},
+		{"a queue that is full", func(c *client) {
+			arguments := text("x-overflow", "reject-publish")
+			arguments = append(arguments, number("x-max-length", 1)...)
+			c.call(&wire.QueueDeclare{Queue: "q", Arguments: arguments}, &wire.QueueDeclareOK{})
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			publish(c, "", "a")
+			publish(c, "", "b")
+			c.send(1, &wire.TxCommit{})
+		}, "PRECONDITION_FAILED - partial tx completion", wire.PreconditionFailed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, Limits{Transaction: 5000}, func(b *bench) {
+				c := b.dial()
+				tc.say(c)
+				c.channelError(tc.code, tc.text)
+			})
+		})
+	}
+}

@@ -1,0 +1,140 @@
+package router_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/router"
+)
+
+// taken is deliveries that a test has taken from a queue.
+func (h *house) taken(name string, n int) (*queue.Subscription, []queue.Delivery) {
+	h.t.Helper()
+	q, err := h.Queue(name, 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := q.Subscribe(waker{}, queue.SubscribeOptions{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ds := make([]queue.Delivery, n)
+	if got, err := s.Take(ds); err != nil || got != n {
+		h.t.Fatalf("took %d of %d: %v", got, n, err)
+	}
+	return s, ds
+}
+
+func TestTransactionIsOneRecord(t *testing.T) {
+	h := newHouse(t)
+	h.exchange(router.ExchangeSpec{Name: "dlx", Kind: router.Fanout, Durable: true})
+	h.queue(router.QueueSpec{Name: "in", Durable: true, DeadLetter: true, DeadLetterExchange: "dlx"})
+	for _, name := range []string{"one", "two", "dead"} {
+		h.queue(router.QueueSpec{Name: name, Durable: true})
+	}
+	h.bind(router.Binding{Source: "dlx", Destination: "dead"})
+	for _, body := range []string{"done", "refused", "again"} {
+		h.publish(text("", "in", body))
+	}
+	s, ds := h.taken("in", 3)
+
+	before := h.log.Records()
+	var results []router.Result
+	_, err := h.pub.Commit(&router.Transaction{
+		Messages: []*message.Message{text("", "one", "a"), text("", "two", "b"), text("", "nobody", "c")},
+		Ends: []router.End{
+			{Subscription: s, Deliveries: ds[:1], How: queue.Ack},
+			{Subscription: s, Deliveries: ds[1:2], How: queue.Reject},
+			{Subscription: s, Deliveries: ds[2:], How: queue.Requeue},
+		},
+	}, func(i int, r router.Result) {
+		if i != len(results) {
+			t.Errorf("told of message %d after %d", i, len(results))
+		}
+		results = append(results, r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := h.log.Records() - before; n != 1 {
+		t.Errorf("%d records", n)
+	}
+	if !slices.Equal(results, []router.Result{router.Routed, router.Routed, router.Unroutable}) {
+		t.Errorf("results %v", results)
+	}
+	s.Close()
+	for name, want := range map[string][]string{"one": {"/one/a"}, "two": {"/two/b"}, "dead": {"dlx/in/refused"}, "in": {"/in/again"}} {
+		if got := h.drain(name); !slices.Equal(got, want) {
+			t.Errorf("%s holds %q, want %q", name, got, want)
+		}
+	}
+	q, _ := h.Queue("in", 0)
+	if got := q.Stats(); got.Unacked != 0 || got.Acked != 2 || got.DeadLettered != 1 {
+		t.Errorf("in: %+v", got)
+	}
+	if n := h.log.Living(); n != 0 {
+		t.Errorf("%d references stay in the log", n)
+	}
+}
+
+func TestRefusedTransactionLeavesEverythingAsItWas(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		exchange string
+		log      error
+		want     error
+	}{
+		{"an exchange is gone", "gone", nil, router.ErrNotFound},
+		{"the log fails", "", errors.New("disk"), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHouse(t)
+			h.queue(router.QueueSpec{Name: "in", Durable: true})
+			h.queue(router.QueueSpec{Name: "out", Durable: true})
+			h.publish(text("", "in", "m"))
+			s, ds := h.taken("in", 1)
+			h.log.Fail(tc.log)
+			_, err := h.pub.Commit(&router.Transaction{
+				Messages: []*message.Message{text("", "out", "a"), text(tc.exchange, "out", "b")},
+				Ends:     []router.End{{Subscription: s, Deliveries: ds, How: queue.Ack}},
+			}, func(int, router.Result) { t.Error("told of a result") })
+			var known *router.Error
+			if err == nil || tc.want != nil && (!errors.As(err, &known) || known.Err != tc.want) {
+				t.Fatalf("Commit: %v", err)
+			}
+			h.log.Fail(nil)
+			if _, err := s.Settle(ds, queue.Requeue); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			if in, out := h.drain("in"), h.drain("out"); len(in) != 1 || len(out) != 0 {
+				t.Errorf("in %q, out %q", in, out)
+			}
+		})
+	}
+}
+
+func TestDeadLettersOfATransactionMayFillTheirQueue(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "in", Durable: true, DeadLetter: true, DeadLetterKey: "small"})
+	h.queue(router.QueueSpec{Name: "small", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "last"})
+	h.queue(router.QueueSpec{Name: "last", Durable: true})
+	for _, body := range []string{"a", "b"} {
+		h.publish(text("", "in", body))
+	}
+	s, ds := h.taken("in", 2)
+	_, err := h.pub.Commit(&router.Transaction{Ends: []router.End{{Subscription: s, Deliveries: ds, How: queue.Reject}},
+		Messages: []*message.Message{text("", "small", "c")}}, func(int, router.Result) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.drain("last"); !slices.Equal(got, []string{"/last/a", "/last/b"}) {
+		t.Errorf("last holds %q", got)
+	}
+	if got := h.drain("small"); !slices.Equal(got, []string{"/small/c"}) {
+		t.Errorf("small holds %q", got)
+	}
+}
