@@ -1,8 +1,8 @@
 package amqp
 
 import (
+	"fmt"
 	"math"
-	"strconv"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
@@ -37,7 +37,7 @@ func readArguments(spec *router.QueueSpec, arguments message.Headers, vhost stri
 		}
 	}
 	if r.dead && !spec.DeadLetter {
-		return r.invalid("x-dead-letter-routing-key", "there is no x-dead-letter-exchange")
+		return r.invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined")
 	}
 	return nil
 }
@@ -62,19 +62,24 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		r.spec.MaxAttempts, err = r.limit(name, v)
 	case "x-max-priority":
 		var most int64
-		most, err = r.number(name, v, math.MaxUint8)
+		if most, err = r.number(name, v, math.MaxInt64); err == nil && most > math.MaxUint8 {
+			err = r.invalid(name, fmt.Sprintf("{max_value_exceeded,%d}", most))
+		}
 		r.spec.MaxPriority = uint8(most)
 	case "x-message-ttl":
 		r.spec.TTL, err = r.number(name, v, math.MaxUint32)
 		r.spec.HasTTL = true
 	case "x-expires":
 		if r.spec.Expires, err = r.number(name, v, math.MaxUint32); err == nil && r.spec.Expires == 0 {
-			err = r.invalid(name, "zero")
+			err = r.invalid(name, "{value_zero,0}")
 		}
 	case "x-overflow":
 		err = r.readOverflow(v)
 	case "x-dead-letter-exchange":
-		r.spec.DeadLetterExchange, err = r.text(name, v)
+		var ok bool
+		if r.spec.DeadLetterExchange, ok = v.String(); !ok {
+			err = failure(wire.PreconditionFailed, "invalid type '%s' for arg '%s' in queue '%s' in vhost '%s'", v.TypeName(), name, r.spec.Name, r.vhost)
+		}
 		r.spec.DeadLetter = true
 	case "x-dead-letter-routing-key":
 		r.spec.DeadLetterKey, err = r.text(name, v)
@@ -82,7 +87,12 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 	case "x-single-active-consumer":
 		var ok bool
 		if r.spec.SingleActive, ok = v.Bool(); !ok {
-			err = r.invalid(name, "not a boolean")
+			err = r.unacceptable(name, v)
+		}
+	case "x-queue-mode":
+		var mode string
+		if mode, err = r.text(name, v); err == nil && mode != "default" && mode != "lazy" {
+			err = r.invalid(name, "\"unsupported queue mode '"+mode+"'\"")
 		}
 	}
 	return true, err
@@ -91,7 +101,11 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 // readType accepts the types that promise what every durable queue here keeps. Classic is the default: naming it does
 // not make a queue another one.
 func (r *argumentReader) readType(v message.Value) (keep bool, err error) {
-	switch text, _ := v.String(); text {
+	text, err := r.text("x-queue-type", v)
+	if err != nil {
+		return false, err
+	}
+	switch text {
 	case "classic":
 		return false, nil
 	case "quorum":
@@ -105,11 +119,15 @@ func (r *argumentReader) readType(v message.Value) (keep bool, err error) {
 	case "stream":
 		return false, failure(wire.NotImplemented, "queue argument 'x-queue-type' with value 'stream'")
 	}
-	return false, r.invalid("x-queue-type", "unknown type '"+v.Text()+"'")
+	return false, r.invalid("x-queue-type", "\"unsupported queue type '"+text+"'\"")
 }
 
 func (r *argumentReader) readOverflow(v message.Value) error {
-	switch text, _ := v.String(); text {
+	text, err := r.text("x-overflow", v)
+	if err != nil {
+		return err
+	}
+	switch text {
 	case "drop-head":
 		r.spec.Overflow = queue.DropHead
 	case "reject-publish":
@@ -117,7 +135,7 @@ func (r *argumentReader) readOverflow(v message.Value) error {
 	case "reject-publish-dlx":
 		r.spec.Overflow = queue.RefuseDeadLetter
 	default:
-		return r.invalid("x-overflow", "unknown value '"+v.Text()+"'")
+		return r.invalid("x-overflow", "invalid_overflow")
 	}
 	return nil
 }
@@ -136,11 +154,11 @@ func (r *argumentReader) number(name string, v message.Value, most int64) (int64
 	n, ok := v.Int()
 	switch {
 	case !ok || v.Type == message.TypeTimestamp:
-		return 0, r.invalid(name, "not an integer")
+		return 0, r.invalid(name, "\"expected integer, got "+v.TypeName()+"\"")
 	case n < 0:
-		return 0, r.invalid(name, "negative")
+		return 0, r.invalid(name, fmt.Sprintf("{value_negative,%d}", n))
 	case n > most:
-		return 0, r.invalid(name, "larger than "+strconv.FormatInt(most, 10))
+		return 0, r.invalid(name, fmt.Sprintf("{value_too_large,%d}", n))
 	}
 	return n, nil
 }
@@ -148,11 +166,17 @@ func (r *argumentReader) number(name string, v message.Value, most int64) (int64
 func (r *argumentReader) text(name string, v message.Value) (string, error) {
 	text, ok := v.String()
 	if !ok {
-		return "", r.invalid(name, "not a string")
+		return "", r.unacceptable(name, v)
 	}
 	return text, nil
 }
 
+// unacceptable refuses an argument for its type.
+func (r *argumentReader) unacceptable(name string, v message.Value) *Error {
+	return r.invalid(name, "{unacceptable_type,"+v.TypeName()+"}")
+}
+
+// invalid refuses an argument in the words of RabbitMQ, which writes terms of Erlang there.
 func (r *argumentReader) invalid(name, why string) *Error {
 	return failure(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s': %s", name, r.spec.Name, r.vhost, why)
 }

@@ -58,7 +58,8 @@ func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 	if v, ok := m.Arguments.Get("x-priority"); ok {
 		priority, isInt := v.Int()
 		if !isInt {
-			return failure(wire.PreconditionFailed, "invalid consumer argument 'x-priority': not an integer")
+			return failure(wire.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': \"expected integer, got %s\"",
+				q.Name(), c.vhost, v.TypeName())
 		}
 		options.Priority = int(priority)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"tridge/adapters/amqp/wire"
+	"tridge/core/message"
 	"tridge/core/queue"
 	"tridge/core/router"
 )
@@ -100,11 +101,13 @@ func refusalOf(e *router.Error) *Error {
 			return failure(wire.ResourceLocked, exclusiveText, e.Object, e.Name, e.VHost)
 		}
 		return failure(wire.PreconditionFailed, "inequivalent arg '%s' for %s: received %s but current is %s",
-			e.Argument, where, argumentText(e.Received), argumentText(e.Current))
+			e.Argument, where, argumentText(e.Received, e.ReceivedType, e.Current), argumentText(e.Current, e.CurrentType, e.Received))
 	case router.ErrInternal:
 		return failure(wire.AccessRefused, "cannot publish to internal %s", where)
 	case router.ErrDelay:
 		return failure(wire.PreconditionFailed, "header '%s' of a message for %s: longer than ten years", router.DelayHeader, where)
+	case router.ErrInvalid:
+		return failure(wire.PreconditionFailed, "%s", e.Reason)
 	case router.ErrInUse:
 		return failure(wire.PreconditionFailed, "%s in use", where)
 	case router.ErrNotEmpty:
@@ -131,9 +134,13 @@ func reservedName(object, name, where string) *Error {
 // reservedPrefix begins the names that clients may not declare (0-9-1, exchange.declare and queue.declare).
 const reservedPrefix = "amq."
 
-func argumentText(value string) string {
-	if value == "none" {
+// argumentText is a value as RabbitMQ writes it: with its type where the other side has none.
+func argumentText(value string, kind byte, other string) string {
+	switch name := (message.Value{Type: kind}).TypeName(); {
+	case value == "none":
 		return value
+	case other == "none" && name != "":
+		return "the value '" + value + "' of type '" + name + "'"
 	}
 	return "'" + value + "'"
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tridge/adapters/amqp/wire"
-	"tridge/core/message"
 	"tridge/core/router"
 )
 
@@ -41,7 +40,8 @@ func (ch *channel) declareExchange(ctx context.Context, m *wire.ExchangeDeclare)
 	alternate := ""
 	if v, ok := m.Arguments.Get(argumentAlternate); ok {
 		if alternate, ok = v.String(); !ok {
-			return failure(wire.PreconditionFailed, "invalid arg '%s' for exchange '%s' in vhost '%s': not a string", argumentAlternate, m.Exchange, ch.conn.vhost)
+			return failure(wire.PreconditionFailed, "invalid type '%s' for arg '%s' in exchange '%s' in vhost '%s'",
+				v.TypeName(), argumentAlternate, m.Exchange, ch.conn.vhost)
 		}
 	}
 	receipt, err := ch.conn.router.DeclareExchange(router.ExchangeSpec{
@@ -49,7 +49,7 @@ func (ch *channel) declareExchange(ctx context.Context, m *wire.ExchangeDeclare)
 		Alternate: strings.Clone(alternate), Arguments: bytes.Clone(m.Arguments), Owner: router.Client,
 	})
 	if err != nil {
-		return withTypes(refusal(err), m.Arguments)
+		return refusal(err)
 	}
 	return ch.conn.wait(ctx, receipt)
 }
@@ -72,32 +72,12 @@ func exchangeKind(m *wire.ExchangeDeclare) (kind router.Kind, delayed bool, err 
 	return kind, false, nil
 }
 
-// withTypes names the type of a received argument that the object does not have, as RabbitMQ does.
-func withTypes(err error, received message.Headers) error {
-	var e *Error
-	var cause *router.Error
-	if !errors.As(err, &e) || !errors.As(err, &cause) || cause.Err != router.ErrInequivalent {
-		return err
-	}
-	v, ok := received.Get(cause.Argument)
-	if name := typeNames[v.Type]; ok && name != "" && cause.Current == "none" {
-		e.Text = strings.Replace(e.Text, "received '", "received the value '", 1)
-		e.Text = strings.Replace(e.Text, "' but current", "' of type '"+name+"' but current", 1)
-	}
-	return err
-}
-
-// typeNames are RabbitMQ's names of the field types.
-var typeNames = map[byte]string{
-	message.TypeBool: "bool", message.TypeInt8: "byte", message.TypeUint8: "unsignedbyte", message.TypeInt16: "short",
-	message.TypeUint16: "unsignedshort", message.TypeInt32: "signedint", message.TypeUint32: "unsignedint",
-	message.TypeInt64: "long", message.TypeFloat: "float", message.TypeDouble: "double", message.TypeString: "longstr",
-	message.TypeTimestamp: "timestamp",
-}
-
 func (ch *channel) exchangeDelete(ctx context.Context, m *wire.ExchangeDelete) error {
 	if m.Exchange == router.DefaultExchange {
 		return reservedName("exchange", "", "")
+	}
+	if strings.HasPrefix(m.Exchange, reservedPrefix) {
+		return failure(wire.AccessRefused, "deletion of system exchange '%s' in vhost '%s' not allowed", m.Exchange, ch.conn.vhost)
 	}
 	receipt, err := ch.conn.router.DeleteExchange(m.Exchange, m.IfUnused, router.Client)
 	switch {
@@ -132,9 +112,6 @@ func (ch *channel) exchangeUnbind(ctx context.Context, m *wire.ExchangeUnbind) e
 
 // bind adds a binding, whose strings and arguments still alias the read buffer.
 func (ch *channel) bind(ctx context.Context, b router.Binding) error {
-	if err := ch.checkMatch(&b); err != nil {
-		return err
-	}
 	receipt, err := ch.conn.router.Bind(cloneBinding(b), ch.conn.origin)
 	if err != nil {
 		return refusal(err)
@@ -144,7 +121,9 @@ func (ch *channel) bind(ctx context.Context, b router.Binding) error {
 
 func (ch *channel) unbind(ctx context.Context, b router.Binding) error {
 	receipt, err := ch.conn.router.Unbind(cloneBinding(b), ch.conn.origin)
-	if err != nil {
+	switch {
+	case errors.Is(err, router.ErrNotFound): // what is bound to nothing is not bound, as with RabbitMQ
+	case err != nil:
 		return refusal(err)
 	}
 	return ch.conn.wait(ctx, receipt)
@@ -154,24 +133,4 @@ func cloneBinding(b router.Binding) router.Binding {
 	b.Source, b.Destination, b.Key = strings.Clone(b.Source), strings.Clone(b.Destination), strings.Clone(b.Key)
 	b.Arguments, b.Owner = bytes.Clone(b.Arguments), router.Client
 	return b
-}
-
-// checkMatch checks the argument x-match of a binding of a headers exchange.
-func (ch *channel) checkMatch(b *router.Binding) error {
-	v, ok := b.Arguments.Get("x-match")
-	if !ok {
-		return nil
-	}
-	source, err := ch.conn.router.Exchange(b.Source)
-	if err != nil || source.Kind != router.Headers {
-		return nil // Bind says what is wrong; other kinds do not look at arguments
-	}
-	switch text, _ := v.String(); text {
-	case "all", "any":
-		return nil
-	case "all-with-x", "any-with-x":
-		return failure(wire.NotImplemented, "x-match value '%s'", text)
-	default:
-		return failure(wire.PreconditionFailed, "Invalid x-match field value '%s'; expected all or any", v.Text())
-	}
 }

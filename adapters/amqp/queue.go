@@ -73,7 +73,7 @@ func (ch *channel) declareQueue(ctx context.Context, m *wire.QueueDeclare) (*que
 	}
 	q, receipt, err := ch.conn.router.DeclareQueue(spec, ch.conn.origin)
 	if err != nil {
-		return nil, withTypes(refusal(err), m.Arguments)
+		return nil, refusal(err)
 	}
 	return q, ch.conn.wait(ctx, receipt)
 }

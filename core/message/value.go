@@ -197,3 +197,44 @@ func (v Value) validate(depth int, longNames bool) error {
 	}
 	return nil
 }
+
+// TypeName is the name RabbitMQ gives the type in its messages; "" for an octet that is no type.
+func (v Value) TypeName() string {
+	switch v.Type {
+	case TypeBool:
+		return "bool"
+	case TypeInt8:
+		return "byte"
+	case TypeUint8:
+		return "unsignedbyte"
+	case TypeInt16, TypeInt16Spec:
+		return "short"
+	case TypeUint16:
+		return "unsignedshort"
+	case TypeInt32:
+		return "signedint"
+	case TypeUint32:
+		return "unsignedint"
+	case TypeInt64, TypeInt64Spec:
+		return "long"
+	case TypeFloat:
+		return "float"
+	case TypeDouble:
+		return "double"
+	case TypeDecimal:
+		return "decimal"
+	case TypeString:
+		return "longstr"
+	case TypeBytes:
+		return "binary"
+	case TypeTimestamp:
+		return "timestamp"
+	case TypeArray:
+		return "array"
+	case TypeTable:
+		return "table"
+	case TypeVoid:
+		return "void"
+	}
+	return ""
+}

@@ -58,10 +58,15 @@ func (r *Router) newBinding(b Binding, origin uint64) (*binding, error) {
 		}
 		n.queue = e
 	}
-	if n.source.spec.Kind == Headers {
-		match, _ := b.Arguments.Get("x-match")
-		text, _ := match.String()
-		n.any = text == "any"
+	wrong := ""
+	switch n.source.spec.Kind {
+	case Headers:
+		n.match, wrong = newMatchRule(b.Arguments)
+	case ConsistentHash:
+		n.share, wrong = newWeighted(&n.spec)
+	}
+	if wrong != "" {
+		return nil, &Error{Err: ErrInvalid, Object: "exchange", Name: b.Source, VHost: r.name, Reason: wrong}
 	}
 	return n, nil
 }
@@ -85,6 +90,9 @@ func (r *Router) Unbind(b Binding, origin uint64) (confirm.Receipt, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, err := r.newBinding(b, origin)
+	if isError(err, ErrInvalid) { // nobody can have made it
+		return confirm.Receipt{}, nil
+	}
 	if err != nil {
 		return confirm.Receipt{}, err
 	}

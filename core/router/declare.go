@@ -33,6 +33,9 @@ func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
 	if !utf8.ValidString(s.Name) || !utf8.ValidString(s.Alternate) {
 		return confirm.Receipt{}, r.exchangeError(ErrInvalidName, s.Name)
 	}
+	if _, wrong := newHashOn(s.Arguments); s.Kind == ConsistentHash && wrong != "" {
+		return confirm.Receipt{}, &Error{Err: ErrInvalid, Object: "exchange", Name: s.Name, VHost: r.name, Reason: wrong}
+	}
 	receipt, err := r.write(&queue.Tx{Rows: r.exchangeRows(&s)})
 	if err != nil {
 		return receipt, err
@@ -56,7 +59,7 @@ func (r *Router) compareExchange(have, want *ExchangeSpec) error {
 	case have.Internal != want.Internal:
 		e.Argument, e.Current, e.Received = "internal", strconv.FormatBool(have.Internal), strconv.FormatBool(want.Internal)
 	default:
-		if have.Owner == System || !e.compareArguments(have.Arguments, want.Arguments) {
+		if have.Owner == System || !e.compareArguments(have.Arguments, want.Arguments, exchangeArgument) {
 			return nil
 		}
 	}
@@ -169,7 +172,7 @@ func (r *Router) compareQueue(have, want *QueueSpec) error {
 	case (have.Exclusive == 0) != (want.Exclusive == 0):
 		e.Argument, e.Current, e.Received = "exclusive", strconv.FormatBool(have.Exclusive != 0), strconv.FormatBool(want.Exclusive != 0)
 	default:
-		if !e.compareArguments(have.Arguments, want.Arguments) {
+		if !e.compareArguments(have.Arguments, want.Arguments, queueArgument) {
 			return nil
 		}
 	}
@@ -179,22 +182,41 @@ func (r *Router) compareQueue(have, want *QueueSpec) error {
 // none is how RabbitMQ writes an argument that is not there.
 const none = "none"
 
-// compareArguments fills e with the first argument that differs and reports whether one does.
-func (e *Error) compareArguments(have, want message.Headers) bool {
+// compareArguments fills e with the first argument that differs and reports whether one does. Arguments that mean nothing
+// to the gateway are not compared: applications put there what they like.
+func (e *Error) compareArguments(have, want message.Headers, means func(name string) bool) bool {
 	for name, w := range want.All() {
-		if h, ok := have.Get(name); !ok || !equalValues(h, w) {
-			e.Argument, e.Current, e.Received = name, none, w.Text()
-			if ok {
-				e.Current = h.Text()
-			}
+		h, ok := have.Get(name)
+		if !means(name) || ok && equalValues(h, w) {
+			continue
+		}
+		e.Argument, e.Current, e.Received, e.ReceivedType = name, none, w.Text(), w.Type
+		if ok {
+			e.Current, e.CurrentType = h.Text(), h.Type
+		}
+		return true
+	}
+	for name, h := range have.All() {
+		if _, ok := want.Get(name); !ok && means(name) {
+			e.Argument, e.Current, e.CurrentType, e.Received = name, h.Text(), h.Type, none
 			return true
 		}
 	}
-	for name, h := range have.All() {
-		if _, ok := want.Get(name); !ok {
-			e.Argument, e.Current, e.Received = name, h.Text(), none
-			return true
-		}
+	return false
+}
+
+// exchangeArgument reports whether an argument of that name makes one exchange another.
+func exchangeArgument(name string) bool {
+	return name == "alternate-exchange" || name == ArgumentHashHeader || name == ArgumentHashProperty || name == DelayedArgument
+}
+
+// queueArgument reports whether an argument of that name makes one queue another: those RabbitMQ compares.
+func queueArgument(name string) bool {
+	switch name {
+	case "x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy", "x-max-length",
+		"x-max-length-bytes", "x-max-priority", "x-overflow", "x-queue-mode", "x-single-active-consumer", "x-queue-type", "x-delivery-limit",
+		"x-consumer-timeout":
+		return true
 	}
 	return false
 }

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"tridge/core/confirm"
@@ -19,7 +21,8 @@ type exchange struct {
 	bindings map[string]*binding   // by identity
 	exact    map[string][]*binding // direct and topic: bindings without wildcards, by key
 	patterns pattern               // topic: bindings with wildcards
-	all      []*binding            // fanout and headers
+	all      []*binding            // the other kinds
+	hash     hashOn                // consistent hash
 	incoming map[*binding]struct{} // bindings that lead here
 }
 
@@ -30,11 +33,16 @@ type binding struct {
 	declared confirm.Receipt // safe when the binding is
 	queue    *queueEntry
 	exchange *exchange
-	any      bool // headers: one match is enough
+	match    matchRule // headers
+	share    weighted  // consistent hash
 }
 
 func newExchange(s ExchangeSpec) *exchange {
-	return &exchange{spec: s, bindings: map[string]*binding{}, exact: map[string][]*binding{}, incoming: map[*binding]struct{}{}}
+	var on hashOn
+	if s.Kind == ConsistentHash {
+		on, _ = newHashOn(s.Arguments) // checked when it was declared
+	}
+	return &exchange{spec: s, hash: on, bindings: map[string]*binding{}, exact: map[string][]*binding{}, incoming: map[*binding]struct{}{}}
 }
 
 // add makes b part of the exchange.
@@ -67,18 +75,23 @@ func (x *exchange) remove(identity string, b *binding) {
 	}
 }
 
-// match calls found for every binding that takes a message of that key and those headers.
-func (x *exchange) match(key string, headers message.Headers, found func(*binding)) {
+// match calls found for every binding that takes m under that key.
+func (x *exchange) match(key string, m *message.Message, found func(*binding)) {
 	switch x.spec.Kind {
 	case Fanout:
 		for _, b := range x.all {
 			found(b)
 		}
 	case Headers:
+		headers := m.Head.Headers()
 		for _, b := range x.all {
 			if b.matchHeaders(headers) {
 				found(b)
 			}
+		}
+	case ConsistentHash:
+		if b := choose(x.all, x.hash.of(m, key)); b != nil {
+			found(b)
 		}
 	default:
 		for _, b := range x.exact[key] {
@@ -90,25 +103,57 @@ func (x *exchange) match(key string, headers message.Headers, found func(*bindin
 	}
 }
 
-// matchHeaders applies the x-match rules: all arguments or any, those that begin with "x-" not among them. A void
-// argument asks only for the header to be there.
+// perMessage reports whether messages of one key may go to different places.
+func (x *exchange) perMessage() bool { return x.spec.Kind == Headers || x.hash.perMessage() }
+
+// matchRule is the x-match of a binding of a headers exchange.
+type matchRule struct {
+	any   bool // one match is enough
+	withX bool // arguments that begin with "x-" count, but for x-match itself
+}
+
+const argumentMatch = "x-match"
+
+// newMatchRule reads x-match; what is wrong with it, if anything, is a reason for the binding to be refused.
+func newMatchRule(arguments message.Headers) (rule matchRule, wrong string) {
+	v, ok := arguments.Get(argumentMatch)
+	if !ok {
+		return rule, ""
+	}
+	text, ok := v.String()
+	if !ok {
+		return rule, "Invalid x-match field type " + v.TypeName() + " (value " + v.Text() + "); expected longstr"
+	}
+	switch text {
+	case "all", "all-with-x":
+	case "any", "any-with-x":
+		rule.any = true
+	default:
+		return rule, "Invalid x-match field value " + erlangBinary(text) + "; expected all, any, all-with-x, or any-with-x"
+	}
+	rule.withX = strings.HasSuffix(text, "-with-x")
+	return rule, ""
+}
+
+// erlangBinary is how RabbitMQ quotes texts in some of its errors.
+func erlangBinary(text string) string { return "<<" + strconv.Quote(text) + ">>" }
+
+// matchHeaders applies the x-match rules: all arguments or any. A void argument asks only for the header to be there.
 func (b *binding) matchHeaders(headers message.Headers) bool {
-	asked := false
 	for name, want := range b.spec.Arguments.All() {
-		if len(name) >= 2 && name[:2] == "x-" {
+		if name == argumentMatch || !b.match.withX && strings.HasPrefix(name, "x-") {
 			continue
 		}
-		asked = true
 		have, ok := headers.Get(name)
 		if ok && (want.Type == message.TypeVoid || equalValues(want, have)) {
-			if b.any {
+			if b.match.any {
 				return true
 			}
-		} else if !b.any {
+		} else if !b.match.any {
 			return false
 		}
 	}
-	return !b.any || !asked
+	return !b.match.any
 }
 
 // equalValues compares values; integers of different widths are equal when their numbers are.

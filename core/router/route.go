@@ -92,9 +92,9 @@ func (w *walk) visit(x *exchange, key string, b int) bool {
 		}
 		return q != nil
 	}
-	w.route.perMessage = w.route.perMessage || x.spec.Kind == Headers
+	w.route.perMessage = w.route.perMessage || x.perMessage()
 	matched := false
-	x.match(key, w.message.Head.Headers(), func(n *binding) {
+	x.match(key, w.message, func(n *binding) {
 		matched = true
 		switch {
 		case n.queue != nil:

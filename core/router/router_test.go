@@ -171,6 +171,8 @@ func TestKinds(t *testing.T) {
 	args := func(match string) message.Headers {
 		return message.AppendStringField(slices.Clone(both), "x-match", match)
 	}
+	x := message.AppendStringField(message.Headers(nil), "x-h", "y")
+	withX := func(match string) message.Headers { return append(args(match), x...) }
 	head := func(h message.Headers) message.Head { return message.AppendHeaders(nil, h) }
 	for _, c := range []struct {
 		name    string
@@ -187,6 +189,14 @@ func TestKinds(t *testing.T) {
 		{"headers all but one", router.Headers, router.Binding{Arguments: args("all")}, message.Message{Head: head(number)}, router.Unroutable},
 		{"headers any", router.Headers, router.Binding{Arguments: args("any")}, message.Message{Head: head(number)}, router.Routed},
 		{"headers none", router.Headers, router.Binding{Arguments: args("any")}, message.Message{}, router.Unroutable},
+		{"headers of another type", router.Headers, router.Binding{Arguments: args("all")}, message.Message{Head: head(
+			message.AppendStringField(message.AppendStringField(message.Headers(nil), "n", "7"), "s", "x"))}, router.Unroutable},
+		{"headers any of none", router.Headers, router.Binding{Arguments: message.AppendStringField(message.Headers(nil), "x-match", "any")},
+			message.Message{Head: head(both)}, router.Unroutable},
+		{"x- headers do not count", router.Headers, router.Binding{Arguments: withX("any")}, message.Message{Head: head(x)}, router.Unroutable},
+		{"x- headers count", router.Headers, router.Binding{Arguments: withX("any-with-x")}, message.Message{Head: head(x)}, router.Routed},
+		{"x- headers not asked for", router.Headers, router.Binding{Arguments: withX("all")}, message.Message{Head: head(both)}, router.Routed},
+		{"x- headers asked for", router.Headers, router.Binding{Arguments: withX("all-with-x")}, message.Message{Head: head(both)}, router.Unroutable},
 		{"headers without arguments", router.Headers, router.Binding{}, message.Message{}, router.Routed},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,13 +12,14 @@ import (
 type Kind uint8
 
 const (
-	Direct  Kind = iota // the key equals the binding key
-	Fanout              // every binding
-	Topic               // the key matches the binding pattern: * one word, # zero or more
-	Headers             // the headers match the binding's arguments (x-match)
+	Direct         Kind = iota // the key equals the binding key
+	Fanout                     // every binding
+	Topic                      // the key matches the binding pattern: * one word, # zero or more
+	Headers                    // the headers match the binding's arguments (x-match)
+	ConsistentHash             // one of the bindings, by the hash of the key; the binding key is its weight
 )
 
-var kindNames = [...]string{"direct", "fanout", "topic", "headers"}
+var kindNames = [...]string{"direct", "fanout", "topic", "headers", "x-consistent-hash"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -116,6 +117,7 @@ var (
 	ErrInUse        = errors.New("in use")
 	ErrNotEmpty     = errors.New("not empty")
 	ErrDelay        = errors.New("the delay is longer than ten years")
+	ErrInvalid      = errors.New("invalid")
 )
 
 // Error says what went wrong with which object of the virtual host.
@@ -127,13 +129,20 @@ type Error struct {
 
 	// ErrInequivalent only: the argument that differs, as the object has it and as it was asked for.
 	Argument, Current, Received string
+	CurrentType, ReceivedType   byte // the type octets of arguments of a table, 0 for anything else
+
+	Reason string // ErrInvalid only: what is wrong with the exchange or the binding, in RabbitMQ's words
 }
 
 func (e *Error) Error() string {
 	if e.Argument != "" {
 		return fmt.Sprintf("router: %s %q in vhost %q: %v: %s is %s, not %s", e.Object, e.Name, e.VHost, e.Err, e.Argument, e.Current, e.Received)
 	}
-	return fmt.Sprintf("router: %s %q in vhost %q: %v", e.Object, e.Name, e.VHost, e.Err)
+	text := fmt.Sprintf("router: %s %q in vhost %q: %v", e.Object, e.Name, e.VHost, e.Err)
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	return text
 }
 
 func (e *Error) Unwrap() error { return e.Err }
