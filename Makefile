@@ -16,10 +16,10 @@ FUZZTIME     ?= 10s# per target
 CRASH_SEEDS  ?= 2000# simulated crashes of the log
 CRASH_ROUNDS ?= 5# kill -9 of the program
 
-.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration bench bench-log generate nightly clean
+.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration conformance-amqp bench bench-log generate nightly clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
 
 build: ## compile bin/gateway, a static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/gateway ./cmd/gateway
@@ -65,6 +65,9 @@ crash: ## simulated crashes of the log, then kill -9 of the program while client
 integration: deps ## real clients of every protocol against the program
 	go test -count=1 -timeout 20m -skip Crash ./integration/...
 
+conformance-amqp: ## the suite of a client library, and what is refused; PEER=rabbitmq compares with RabbitMQ
+	go run ./integration/conformance $(if $(PEER),-peer $(PEER))
+
 bench: ## benchmarks of the core path, messages per second and CPU per message for each protocol, and backlogs
 	go test -run '^$$' -bench . -benchmem $(UNIT)
 	go run ./integration/bench
@@ -80,6 +83,7 @@ nightly: ## what takes too long for every change, and 12 GB of disk
 	$(MAKE) test FUZZTIME=5m CRASH_SEEDS=50000 CRASH_ROUNDS=200
 	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=30000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
+	$(MAKE) conformance-amqp
 	go run ./integration/bench backlog -messages 10000000 -queues 100000
 
 clean: ## remove what was built; data stays
