@@ -28,12 +28,13 @@ type channel struct {
 	tx         *transaction // nil before tx.select
 
 	// guarded by the outbox
-	gone      bool // released: a confirm that comes late is not said
-	consumers map[string]*consumer
-	unacked   unacked
-	window    session.Window // of all consumers together
-	starving  int            // consumers that found no room since the last wake
-	confirms  confirm.Order[struct{}]
+	gone          bool // released: a confirm that comes late is not said
+	consumers     map[string]*consumer
+	replyConsumer *consumer // of direct reply-to, nil for none
+	unacked       unacked
+	window        session.Window // of all consumers together
+	starving      int            // consumers that found no room since the last wake
+	confirms      confirm.Order[struct{}]
 }
 
 func newChannel(c *conn, number uint16) *channel {
@@ -227,6 +228,7 @@ func (ch *channel) release() error {
 		leaving = append(leaving, c)
 	}
 	clear(ch.consumers)
+	ch.replyConsumer = nil
 	held, _ := ch.unacked.takeThrough(ch.conn.settled[:0], 0)
 	out.End(b)
 

@@ -47,28 +47,25 @@ const (
 // consume starts a consumer. no-local is accepted and ignored, as RabbitMQ does.
 func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 	c := ch.conn
-	q, err := ch.find(m.Queue)
-	if err != nil {
-		return err
-	}
-	if _, ok := m.Arguments.Get("x-stream-offset"); ok {
-		return failure(wire.NotImplemented, "consumer argument 'x-stream-offset'")
-	}
-	options := queue.SubscribeOptions{Exclusive: m.Exclusive}
-	if v, ok := m.Arguments.Get("x-priority"); ok {
-		priority, isInt := v.Int()
-		if !isInt {
-			return failure(wire.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': \"expected integer, got %s\"",
-				q.Name(), c.vhost, v.TypeName())
-		}
-		options.Priority = int(priority)
-	}
 	tag := strings.Clone(m.ConsumerTag)
 	if tag == "" {
 		tag = generatedName("amq.ctag-")
 	}
 	if ch.hasConsumer(tag) {
 		return failure(wire.NotAllowed, "attempt to reuse consumer tag '%s'", tag)
+	}
+	options, err := ch.subscribeOptions(m)
+	if err != nil {
+		return err
+	}
+	var q *queue.Local
+	if m.Queue == replyQueue {
+		q, err = ch.consumeReplies(m)
+	} else {
+		q, err = ch.find(m.Queue)
+	}
+	if err != nil {
+		return err
 	}
 
 	consumer := &consumer{channel: ch, tag: tag, noAck: m.NoAck, window: session.Window{Limit: ch.prefetch}, batch: firstBatch}
@@ -84,6 +81,9 @@ func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 	}
 	b := c.out.Begin()
 	ch.consumers[tag] = consumer
+	if m.Queue == replyQueue {
+		ch.replyConsumer = consumer
+	}
 	if !m.NoWait {
 		b = (&wire.BasicConsumeOK{ConsumerTag: tag}).AppendFrame(b, ch.number)
 	}
@@ -91,6 +91,29 @@ func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 	consumer.announced.Store(true)
 	consumer.source.Wake()
 	return nil
+}
+
+// subscribeOptions reads how a consumer wants to take.
+func (ch *channel) subscribeOptions(m *wire.BasicConsume) (queue.SubscribeOptions, error) {
+	options := queue.SubscribeOptions{Exclusive: m.Exclusive}
+	if _, ok := m.Arguments.Get("x-stream-offset"); ok {
+		return options, failure(wire.NotImplemented, "consumer argument 'x-stream-offset'")
+	}
+	v, ok := m.Arguments.Get("x-priority")
+	if !ok {
+		return options, nil
+	}
+	priority, isInt := v.Int()
+	if !isInt {
+		name, err := ch.queueName(m.Queue)
+		if err != nil {
+			return options, err
+		}
+		return options, failure(wire.PreconditionFailed, "invalid arg 'x-priority' for queue '%s' in vhost '%s': \"expected integer, got %s\"",
+			name, ch.conn.vhost, v.TypeName())
+	}
+	options.Priority = int(priority)
+	return options, nil
 }
 
 func (ch *channel) hasConsumer(tag string) bool {
@@ -127,6 +150,9 @@ func (ch *channel) detach(c *consumer) {
 		ch.starving--
 	}
 	delete(ch.consumers, c.tag)
+	if ch.replyConsumer == c {
+		ch.replyConsumer = nil
+	}
 }
 
 // qos sets how much may be unacknowledged: for consumers started from now on, or with global for the whole channel at

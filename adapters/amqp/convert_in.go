@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"encoding/base64"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -17,6 +18,8 @@ type ingress struct {
 	user    string // the authenticated one
 	replies Replies
 	losses  *Losses
+
+	also []string // further routing keys of the message accepted last
 }
 
 // Values of delivery-mode.
@@ -29,6 +32,7 @@ const (
 // already; m.Key may be replaced by the long key that it stands for.
 func (in *ingress) accept(m *message.Message, dst []byte, p *wire.BasicProperties) ([]byte, error) {
 	var special *specialHeaders
+	in.also = nil
 	if p.Flags&wire.FlagHeaders != 0 && hasSpecial(p.Headers) {
 		var err error
 		if special, err = in.readSpecial(p); err != nil {
@@ -58,11 +62,11 @@ func (in *ingress) setFields(m *message.Message, p *wire.BasicProperties, specia
 		return failure(wire.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.UserID, in.user)
 	}
 	if p.Flags&wire.FlagExpiration != 0 {
-		life, err := strconv.ParseUint(p.Expiration, 10, 64)
-		if err != nil {
-			return failure(wire.PreconditionFailed, "invalid expiration '%s': not a number of milliseconds", p.Expiration)
+		life, wrong := readExpiration(p.Expiration)
+		if wrong != "" {
+			return failure(wire.PreconditionFailed, "invalid expiration '%s': %s", p.Expiration, wrong)
 		}
-		m.Expires = deadline(m.Time, life)
+		m.Expires = m.Time + life
 	}
 	if p.Flags&wire.FlagPriority != 0 {
 		m.Priority = p.Priority
@@ -82,12 +86,31 @@ func (in *ingress) setFields(m *message.Message, p *wire.BasicProperties, specia
 	return nil
 }
 
-// deadline is life milliseconds after now, without overflow.
-func deadline(now int64, life uint64) int64 {
-	if life > uint64(math.MaxInt64-now) {
-		return math.MaxInt64
+// maxExpiration is the longest time to live, in milliseconds: RabbitMQ's.
+const maxExpiration = math.MaxUint32
+
+// readExpiration returns the time to live in milliseconds, or what is wrong with the text as RabbitMQ says it.
+func readExpiration(text string) (life int64, wrong string) {
+	digits := strings.TrimLeft(text, "+-")
+	end := 0
+	for end < len(digits) && '0' <= digits[end] && digits[end] <= '9' {
+		end++
 	}
-	return now + int64(life)
+	sign := text[:len(text)-len(digits)]
+	switch {
+	case end == 0 || len(sign) > 1:
+		return 0, "no_integer"
+	case end < len(digits):
+		return 0, fmt.Sprintf("{leftover_string,%q}", digits[end:])
+	}
+	life, err := strconv.ParseInt(digits, 10, 64)
+	switch {
+	case sign == "-" && (err != nil || life > 0):
+		return 0, "{value_negative,-" + digits + "}"
+	case err != nil || life > maxExpiration:
+		return 0, "{value_too_large," + digits + "}"
+	}
+	return life, ""
 }
 
 // appendProperties appends everything of p but its headers.
@@ -165,7 +188,7 @@ type specialHeaders struct {
 // hasSpecial is the quick look at headers that most messages pass.
 func hasSpecial(h message.Headers) bool {
 	for name := range h.All() {
-		if len(name) > 1 && (name[0] == 'x' && isSpecial(name) || name == "CC" || name == "BCC") {
+		if len(name) > 1 && (name[0] == 'x' && isSpecial(name) || name == headerCopies || name == headerBlindCopies) {
 			return true
 		}
 	}
@@ -179,8 +202,13 @@ func isSpecial(name string) bool {
 func (in *ingress) readSpecial(p *wire.BasicProperties) (*specialHeaders, error) {
 	s := &specialHeaders{headers: message.Headers{}, original: message.Headers{}}
 	for name, v := range p.Headers.All() {
-		if (name == "CC" || name == "BCC") && v.Type == message.TypeArray {
-			return nil, failure(wire.NotImplemented, "header '%s'", name)
+		if name == headerCopies || name == headerBlindCopies {
+			if err := in.copy(name, v); err != nil {
+				return nil, err
+			}
+			if name == headerBlindCopies {
+				continue // nobody is to see it
+			}
 		}
 		if isStamp(name) {
 			in.losses.add(LossForgedStamp)
@@ -198,6 +226,25 @@ func (in *ingress) readSpecial(p *wire.BasicProperties) (*specialHeaders, error)
 		s.headers = withDuplicates(s.headers, s.duplicates)
 	}
 	return s, nil
+}
+
+// Headers that list further routing keys (https://www.rabbitmq.com/docs/sender-selected).
+const (
+	headerCopies      = "CC"
+	headerBlindCopies = "BCC"
+)
+
+// copy keeps the routing keys of one of those headers; what is no text is not looked at, as in RabbitMQ.
+func (in *ingress) copy(name string, v message.Value) error {
+	if v.Type != message.TypeArray {
+		return failure(wire.PreconditionFailed, "invalid message: {unacceptable_type_in_header,%q,%s}", name, v.TypeName())
+	}
+	for element := range v.Array() {
+		if key, ok := element.String(); ok {
+			in.also = append(in.also, strings.Clone(key))
+		}
+	}
+	return nil
 }
 
 // take reads one special header and reports whether it is used up; a value of the wrong type leaves it an ordinary

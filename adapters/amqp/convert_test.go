@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,7 +97,7 @@ func TestAccept(t *testing.T) {
 		{"priority", wire.BasicProperties{Flags: wire.FlagPriority, Priority: 4}, func(m *message.Message) bool { return m.Priority == 4 }},
 		{"expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "500"}, func(m *message.Message) bool { return m.Expires == accepted+500 }},
 		{"expiration at once", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "0"}, func(m *message.Message) bool { return m.Expires == accepted }},
-		{"expiration without end", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "18446744073709551615"}, func(m *message.Message) bool { return m.Expires > accepted }},
+		{"longest expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "4294967295"}, func(m *message.Message) bool { return m.Expires > accepted }},
 		{"stamp", wire.BasicProperties{}, func(m *message.Message) bool {
 			protocol, _ := m.Head.String(message.Protocol)
 			return protocol == message.ProtocolAMQP
@@ -143,11 +144,36 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-func TestCCIsNotSilentlyDropped(t *testing.T) {
-	p := wire.BasicProperties{Flags: wire.FlagHeaders, Headers: field("CC", message.ArrayValue(message.StringValue("copy")))}
-	_, err := testIngress().accept(&message.Message{}, nil, &p)
-	if e, ok := err.(*Error); !ok || e.Code != wire.NotImplemented {
-		t.Fatalf("got %v", err)
+func TestFurtherRoutingKeys(t *testing.T) {
+	keys := message.ArrayValue(message.StringValue("a"), message.IntValue(7), message.StringValue("b"))
+	p := wire.BasicProperties{Flags: wire.FlagHeaders, Headers: slices.Concat(field("CC", keys), field("BCC", keys), text("h", "v"))}
+	in := testIngress()
+	m := &message.Message{}
+	if _, err := in.accept(m, nil, &p); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(in.also, []string{"a", "b", "a", "b"}) {
+		t.Errorf("further keys %q", in.also)
+	}
+	got, _ := testEgress().render(m, 0)
+	if want := slices.Concat(field("CC", keys), text("h", "v")); string(got.Headers) != string(want) {
+		t.Errorf("consumers see %q, want %q", got.Headers, want)
+	}
+	if _, err := in.accept(m, nil, &wire.BasicProperties{}); err != nil || in.also != nil {
+		t.Errorf("the next message goes to %q as well, %v", in.also, err)
+	}
+}
+
+func TestExpiration(t *testing.T) {
+	for text, want := range map[string]string{
+		"0": "", "60000": "", "+5": "", "-0": "", "4294967295": "",
+		"4294967296": "{value_too_large,4294967296}", "99999999999999999999": "{value_too_large,99999999999999999999}",
+		"-1": "{value_negative,-1}", "soon": "no_integer", "": "no_integer", " 10": "no_integer", "--1": "no_integer",
+		"10s": `{leftover_string,"s"}`, "1.5": `{leftover_string,".5"}`,
+	} {
+		if _, wrong := readExpiration(text); wrong != want {
+			t.Errorf("%q: %s, want %s", text, wrong, want)
+		}
 	}
 }
 

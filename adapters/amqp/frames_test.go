@@ -151,9 +151,9 @@ func TestPropertiesClientsMayNotSet(t *testing.T) {
 		{"somebody else's user-id", wire.BasicProperties{Flags: wire.FlagUserID, UserID: "root"},
 			"PRECONDITION_FAILED - user_id property set to 'root' but authenticated user was 'guest'"},
 		{"expiration that is no number", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "soon"},
-			"PRECONDITION_FAILED - invalid expiration 'soon': not a number of milliseconds"},
+			"PRECONDITION_FAILED - invalid expiration 'soon': no_integer"},
 		{"negative expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "-1"},
-			"PRECONDITION_FAILED - invalid expiration '-1': not a number of milliseconds"},
+			"PRECONDITION_FAILED - invalid expiration '-1': {value_negative,-1}"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inBubble(t, Limits{}, func(b *bench) {

@@ -75,7 +75,7 @@ func (s *Server) greeting(mechanisms string) *wire.ConnectionStart {
 	var capabilities message.Headers
 	for _, name := range []string{
 		"publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify", "connection.blocked", "consumer_priorities",
-		"authentication_failure_close", "per_consumer_qos",
+		"authentication_failure_close", "per_consumer_qos", "direct_reply_to",
 	} {
 		capabilities = message.AppendField(capabilities, name, yes)
 	}

@@ -29,7 +29,7 @@ func TestHandshake(t *testing.T) {
 		v, _ := start.ServerProperties.Get("capabilities")
 		capabilities, _ := v.Table()
 		for name, want := range map[string]bool{
-			"publisher_confirms": true, "basic.nack": true, "consumer_cancel_notify": true, "connection.blocked": true, "direct_reply_to": false,
+			"publisher_confirms": true, "basic.nack": true, "consumer_cancel_notify": true, "connection.blocked": true, "direct_reply_to": true,
 		} {
 			if announces(capabilities, name) != want {
 				t.Errorf("capability %s is %v", name, !want)

@@ -9,6 +9,7 @@ import (
 type heldPublish struct {
 	channel   *channel
 	message   *message.Message
+	also      []string // further routing keys
 	mandatory bool
 }
 
@@ -41,9 +42,9 @@ const parkedBodies = 64 << 10
 
 // hold parks a publish behind those before it. It counts on its channel when it is released, so that delivery tags are
 // in order.
-func (ch *channel) hold(m *message.Message) {
+func (ch *channel) hold(m *message.Message, also []string) {
 	ch.held++
-	ch.conn.held.Add(heldPublish{ch, m, ch.incoming.mandatory}, m.Size())
+	ch.conn.held.Add(heldPublish{ch, m, also, ch.incoming.mandatory}, m.Size())
 }
 
 // overtakes reports whether a method may be acted on while publishes of its channel are parked: what settles or asks
@@ -96,7 +97,7 @@ func (c *conn) releaseHeld() error {
 			c.server.losses.add(LossHeld)
 			continue
 		}
-		err := p.channel.route(p.message, p.mandatory)
+		err := p.channel.route(p.message, p.also, p.mandatory)
 		if e, isOurs := err.(*Error); isOurs && e.Scope != ConnectionScope {
 			err = c.fail(p.channel.number, e)
 		}

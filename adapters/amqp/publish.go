@@ -17,7 +17,8 @@ type incoming struct {
 	exchange  string // owned; kept from publish to publish, so that only a change of address costs a copy
 	key       string
 	message   *message.Message
-	remaining uint64 // of the body
+	also      []string // further routing keys
+	remaining uint64   // of the body
 
 	assembling int // its share of conn.assembling
 }
@@ -91,6 +92,9 @@ func (ch *channel) header(payload []byte) error {
 		room += int(h.Size)
 	}
 	block := make([]byte, 0, room)
+	if e, ok := ch.setReplyTo(&h.Properties).(*Error); ok {
+		return e.at(wire.IDBasicPublish)
+	}
 	block, err := ch.conn.ingress.accept(m, block, &h.Properties)
 	if e, ok := err.(*Error); ok {
 		return e.at(wire.IDBasicPublish)
@@ -98,7 +102,7 @@ func (ch *channel) header(payload []byte) error {
 	if rest := block[len(block):]; uint64(cap(rest)) >= h.Size {
 		m.Body = rest // not reached by m.Head, which ends where it starts
 	}
-	in.message, in.remaining, in.stage = m, h.Size, awaitBody
+	in.message, in.also, in.remaining, in.stage = m, ch.conn.ingress.also, h.Size, awaitBody
 	if h.Size == 0 {
 		return ch.complete()
 	}
@@ -136,19 +140,19 @@ func (ch *channel) complete() error {
 	c.assembling -= in.assembling
 	in.assembling = 0
 	if c.inlet.Shut() != 0 || c.held.Len() > 0 {
-		ch.hold(m)
+		ch.hold(m, in.also)
 		return nil
 	}
-	return ch.route(m, in.mandatory)
+	return ch.route(m, in.also, in.mandatory)
 }
 
 // route publishes a message. What the protocol wants said first (basic.return) is in the outbox before
 // the receipt is redeemed, because redeeming it may confirm at once.
 //
 // On a transactional channel it waits for the commit.
-func (ch *channel) route(m *message.Message, mandatory bool) error {
+func (ch *channel) route(m *message.Message, also []string, mandatory bool) error {
 	if ch.tx != nil {
-		if e, ok := ch.keep(m, mandatory).(*Error); ok {
+		if e, ok := ch.keep(m, also, mandatory).(*Error); ok {
 			return e.at(wire.IDBasicPublish)
 		}
 		return nil
@@ -159,7 +163,7 @@ func (ch *channel) route(m *message.Message, mandatory bool) error {
 		ticket = confirm.Ticket{To: ch, Seq: ch.confirms.Issue(struct{}{})}
 		ch.conn.out.End(b)
 	}
-	result, receipt, err := ch.publisher.Publish(m)
+	result, receipt, err := ch.publishNow(m, also)
 	if err != nil {
 		if e, ok := refusal(err).(*Error); ok {
 			return e.at(wire.IDBasicPublish)

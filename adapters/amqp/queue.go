@@ -36,6 +36,9 @@ func (ch *channel) find(name string) (*queue.Local, error) {
 }
 
 func (ch *channel) queueDeclare(ctx context.Context, m *wire.QueueDeclare) error {
+	if isReplyQueue(m.Queue) {
+		return ch.declareReplyQueue(m)
+	}
 	var q *queue.Local
 	var err error
 	if m.Passive {

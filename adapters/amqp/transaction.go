@@ -14,8 +14,9 @@ import (
 // about.
 type transaction struct {
 	messages  []*message.Message
-	mandatory []bool // by message
-	size      int    // bytes that it holds, roughly
+	mandatory []bool           // by message
+	also      map[int][]string // further routing keys, by message
+	size      int              // bytes that it holds, roughly
 
 	ends   []ending
 	ending map[uint64]struct{} // delivery tags in ends: they stay unacknowledged until the commit
@@ -43,13 +44,19 @@ func (ch *channel) txSelect(context.Context, *wire.TxSelect) error {
 }
 
 // keep keeps a message until the commit. What would be refused at once is refused now.
-func (ch *channel) keep(m *message.Message, mandatory bool) error {
+func (ch *channel) keep(m *message.Message, also []string, mandatory bool) error {
 	if err := ch.publisher.Check(m); err != nil {
 		return refusal(err)
 	}
 	tx := ch.tx
 	if err := tx.grow(m.Size()+keepCost, ch.conn.server.limits.Transaction); err != nil {
 		return err
+	}
+	if len(also) > 0 {
+		if tx.also == nil {
+			tx.also = map[int][]string{}
+		}
+		tx.also[len(tx.messages)] = also
 	}
 	tx.messages, tx.mandatory = append(tx.messages, m), append(tx.mandatory, mandatory)
 	return nil
@@ -113,7 +120,7 @@ func (ch *channel) txCommit(ctx context.Context, _ *wire.TxCommit) error {
 	ch.tx = &transaction{ending: map[uint64]struct{}{}}
 	ended, ends := ch.ended(tx)
 	refused := false
-	receipt, err := ch.publisher.Commit(&router.Transaction{Messages: tx.messages, Ends: ends}, func(i int, r router.Result) {
+	receipt, err := ch.publisher.Commit(&router.Transaction{Messages: tx.messages, Also: tx.also, Ends: ends}, func(i int, r router.Result) {
 		switch {
 		case r == router.Refused:
 			refused = true

@@ -113,7 +113,7 @@ func (r *Router) handOver(w deadLetter, ds []queue.Delivery) (receipt confirm.Re
 func (r *Router) planAll(moves []move, tx *queue.Tx, w deadLetter) []move {
 	for i := range w.ds {
 		m := w.from.spec.buried(w.ds[i].Message, w.why)
-		route, err := r.dead.publisher.route(m)
+		route, err := r.dead.publisher.route(m, copies(m))
 		if err != nil {
 			r.counters.DeadLetterDropped.Add(1)
 			r.slog.Warn("dead letter dropped", "vhost", r.name, "queue", w.from.spec.Name, "reason", w.why.String(), "err", err)
@@ -173,6 +173,20 @@ const (
 	headerFirstExchange = "x-first-death-exchange"
 )
 
+// headerCopies lists further routing keys (https://www.rabbitmq.com/docs/sender-selected).
+const headerCopies = "CC"
+
+// copies are the further routing keys that m still says it has.
+func copies(m *message.Message) (keys []string) {
+	v, _ := m.Head.Header(headerCopies)
+	for element := range v.Array() {
+		if key, ok := element.String(); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // buried is the message that takes the place of m: published to the dead letter exchange, its history extended, its
 // time to live taken away so that it does not expire again at once.
 func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Message {
@@ -202,6 +216,10 @@ func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Messag
 			continue
 		case headerFirstQueue:
 			first = false
+		case headerCopies:
+			if s.DeadLetterKey != "" {
+				continue // the key it is published under now is the only one
+			}
 		}
 		headers = message.AppendField(headers, name, v)
 	}
@@ -235,7 +253,11 @@ func (s *QueueSpec) extend(history []message.Value, m *message.Message, why queu
 	seconds.Type = message.TypeTimestamp
 	fields = message.AppendField(fields, "time", seconds)
 	fields = message.AppendStringField(fields, "exchange", m.Exchange)
-	fields = message.AppendField(fields, "routing-keys", message.ArrayValue(message.StringValue(m.Key)))
+	keys := []message.Value{message.StringValue(m.Key)}
+	for _, key := range copies(m) {
+		keys = append(keys, message.StringValue(key))
+	}
+	fields = message.AppendField(fields, "routing-keys", message.ArrayValue(keys...))
 	if expiration != "" {
 		fields = message.AppendStringField(fields, "original-expiration", expiration)
 	}

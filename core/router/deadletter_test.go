@@ -152,3 +152,70 @@ func TestRefusedMessagesAreHandedOverBeforePublishReturns(t *testing.T) {
 		t.Errorf("%d in the full queue, %d references left in the log", got, h.log.Living())
 	}
 }
+
+func TestDeadLettersKeepTheirFurtherKeys(t *testing.T) {
+	for _, key := range []string{"", "failed"} {
+		h := newHouse(t)
+		h.exchange(router.ExchangeSpec{Name: "dlx", Kind: router.Direct})
+		h.queue(router.QueueSpec{Name: "work", DeadLetter: true, DeadLetterExchange: "dlx", DeadLetterKey: key})
+		for _, name := range []string{"work", "copy", "failed"} {
+			h.queue(router.QueueSpec{Name: "dead-" + name})
+			h.bind(router.Binding{Source: "dlx", Destination: "dead-" + name, Key: name})
+		}
+		m := text("", "work", "m")
+		m.Head = message.AppendHeaders(nil, message.AppendField(message.Headers(nil), "CC", message.ArrayValue(message.StringValue("copy"))))
+		if _, _, err := h.pub.PublishAlso(m, []string{"copy"}); err != nil {
+			t.Fatal(err)
+		}
+		h.reject("work")
+		want := map[bool][]string{true: {"dead-work", "dead-copy"}, false: {"dead-failed"}}[key == ""]
+		for _, name := range []string{"dead-work", "dead-copy", "dead-failed"} {
+			dead := h.messages(name)
+			if slices.Contains(want, name) != (len(dead) == 1) {
+				t.Errorf("key %q: %s has %d", key, name, len(dead))
+			}
+			for _, m := range dead {
+				history, _ := m.Head.Header("x-death")
+				fields, _ := slices.Collect(history.Array())[0].Table()
+				var keys []string
+				list, _ := fields.Get("routing-keys")
+				for element := range list.Array() {
+					keys = append(keys, element.Text())
+				}
+				if !slices.Equal(keys, []string{"work", "copy"}) {
+					t.Errorf("key %q: routing-keys %q", key, keys)
+				}
+				if _, has := m.Head.Header("CC"); has != (key == "") {
+					t.Errorf("key %q: CC is there: %v", key, has)
+				}
+			}
+		}
+	}
+}
+
+func TestManyFurtherKeysAreFollowedOnce(t *testing.T) {
+	h := newHouse(t)
+	for _, name := range []string{"x", "y"} { // a cycle
+		h.exchange(router.ExchangeSpec{Name: name, Kind: router.Topic, Alternate: "rest"})
+	}
+	h.exchange(router.ExchangeSpec{Name: "rest", Kind: router.Fanout})
+	h.bind(router.Binding{Source: "x", Destination: "y", ToExchange: true, Key: "#"})
+	h.bind(router.Binding{Source: "y", Destination: "x", ToExchange: true, Key: "#"})
+	h.queue(router.QueueSpec{Name: "q"})
+	h.queue(router.QueueSpec{Name: "unrouted"})
+	h.bind(router.Binding{Source: "y", Destination: "q", Key: "k.*"})
+	h.bind(router.Binding{Source: "rest", Destination: "unrouted"})
+	var keys []string
+	for i := range 5000 {
+		keys = append(keys, fmt.Sprint("k.", i))
+	}
+	if result, _, err := h.pub.PublishAlso(text("x", "k", "m"), keys); err != nil || result != router.Routed {
+		t.Fatal(result, err)
+	}
+	if got := h.drain("q"); !slices.Equal(got, []string{"x/k/m"}) {
+		t.Errorf("q has %q", got)
+	}
+	if got := h.drain("unrouted"); len(got) != 0 {
+		t.Errorf("the alternate exchange got %q of what was routed", got)
+	}
+}

@@ -51,7 +51,7 @@ func (p *Publisher) PublishAfter(delay int64, m *message.Message, rows ...queue.
 		return p.Publish(m, rows...)
 	}
 	m = p.redirected(m)
-	if _, err := p.route(m); err != nil {
+	if _, err := p.route(m, nil); err != nil {
 		return Unroutable, confirm.Receipt{}, err
 	}
 	return p.hold(delay, m, rows)
@@ -178,7 +178,7 @@ func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
 			ended = append(ended, h.Pos)
 		}
 		m := releasedForm(h.Message, clock)
-		route, err := p.route(m)
+		route, err := p.route(m, copies(m))
 		if err != nil {
 			r.counters.DelayedDropped.Add(1)
 			gone = err

@@ -53,8 +53,17 @@ func (r *Router) NewPublisher(origin uint64) *Publisher {
 //
 // The error is an *Error when the exchange does not exist or takes no messages; any other comes from the log.
 func (p *Publisher) Publish(m *message.Message, rows ...queue.Row) (Result, confirm.Receipt, error) {
+	return p.publish(m, nil, rows)
+}
+
+// PublishAlso is Publish under further routing keys as well: a queue that several of them lead to gets m once.
+func (p *Publisher) PublishAlso(m *message.Message, also []string) (Result, confirm.Receipt, error) {
+	return p.publish(m, also, nil)
+}
+
+func (p *Publisher) publish(m *message.Message, also []string, rows []queue.Row) (Result, confirm.Receipt, error) {
 	m = p.redirected(m)
-	route, err := p.route(m)
+	route, err := p.route(m, also)
 	if err != nil {
 		return Unroutable, confirm.Receipt{}, err
 	}
@@ -196,7 +205,10 @@ func (p *Publisher) put(m *message.Message, at queue.Pos, queues []*queue.Local)
 }
 
 // route returns the targets of m, from the cache while no binding on its way has changed.
-func (p *Publisher) route(m *message.Message) (*route, error) {
+func (p *Publisher) route(m *message.Message, also []string) (*route, error) {
+	if len(also) > 0 {
+		return p.router.resolve(m, also)
+	}
 	if r := p.last; r != nil && r.at.key == m.Key && r.at.exchange == m.Exchange && r.current() {
 		return r, nil
 	}
@@ -204,7 +216,7 @@ func (p *Publisher) route(m *message.Message) (*route, error) {
 	r := p.cache[at]
 	if r == nil || !r.current() {
 		var err error
-		if r, err = p.router.resolve(m); err != nil {
+		if r, err = p.router.resolve(m, nil); err != nil {
 			return nil, err
 		}
 		if r.perMessage || len(m.Key) > routeCacheKey {

@@ -28,8 +28,9 @@ type branch struct {
 // current reports whether no binding that this route followed has changed since.
 func (r *route) current() bool { return r.source.generation.Load() == r.generation }
 
-// resolve finds where m goes. It is the slow path: publishers cache the result.
-func (r *Router) resolve(m *message.Message) (*route, error) {
+// resolve finds where m goes, also under further keys. It is the slow path: publishers cache the result when there are
+// none.
+func (r *Router) resolve(m *message.Message, also []string) (*route, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	x := r.exchanges[m.Exchange]
@@ -40,7 +41,8 @@ func (r *Router) resolve(m *message.Message) (*route, error) {
 		return nil, r.exchangeError(ErrInternal, m.Exchange)
 	}
 	w := walk{router: r, message: m, route: &route{source: x, generation: x.generation.Load(), delayed: x.spec.Delayed}}
-	w.visit(x, m.Key, 0)
+	w.route.perMessage = len(also) > 0
+	w.visit(x, append([]string{m.Key}, also...), 0)
 	for i := range w.route.branches {
 		b := &w.route.branches[i]
 		for _, q := range b.queues {
@@ -58,8 +60,9 @@ type walk struct {
 	router  *Router
 	message *message.Message
 	route   *route
-	visited []visit
-	seen    map[seen]struct{} // once a branch is wide
+	visited []visit            // while they are few
+	many    map[visit]struct{} // once they are not
+	seen    map[seen]struct{}  // once a branch is wide
 }
 
 type visit struct {
@@ -72,45 +75,83 @@ type seen struct {
 	q      *queue.Local
 }
 
-// wide is the number of queues of a branch above which duplicates are looked up and not searched for.
+// wide is the number of queues of a branch, or of places visited, above which duplicates are looked up and not searched
+// for.
 const wide = 16
 
-// visit adds what x does with a message of that key to the branch of index b, and reports whether anything matched.
+// visit adds what x does with a message of those keys to the branch of index b, and reports whether anything matched.
 // Every (exchange, key) is followed once: that is the guard against cycles.
-func (w *walk) visit(x *exchange, key string, b int) bool {
+func (w *walk) visit(x *exchange, keys []string, b int) bool {
 	if b == len(w.route.branches) {
-		w.route.branches = append(w.route.branches, branch{address: address{x.spec.Name, key}})
+		w.route.branches = append(w.route.branches, branch{address: address{x.spec.Name, keys[0]}})
 	}
-	if slices.Contains(w.visited, visit{x, key}) {
+	matched, fresh := false, false
+	var onward []*binding
+	w.route.perMessage = w.route.perMessage || x.perMessage()
+	asked := keys
+	if kind := x.spec.Kind; kind != Direct && kind != Topic { // it looks at no key, or at one
+		asked = keys[:1]
+	}
+	for _, key := range asked {
+		if !w.first(visit{x, key}) {
+			continue
+		}
+		fresh = true
+		if x.spec.Name == DefaultExchange {
+			if q := w.router.queues[key]; q != nil {
+				w.add(b, q.queue)
+				matched = true
+			}
+			continue
+		}
+		x.match(key, w.message, func(n *binding) {
+			matched = true
+			switch {
+			case n.queue != nil:
+				w.add(b, n.queue.queue)
+			case !slices.Contains(onward, n): // several keys may match it
+				onward = append(onward, n)
+			}
+		})
+	}
+	for _, n := range onward {
+		if n.spec.NewKey != "" && n.spec.NewKey != keys[0] {
+			w.visit(n.exchange, []string{n.spec.NewKey}, len(w.route.branches))
+		} else {
+			w.visit(n.exchange, keys, b)
+		}
+	}
+	if !fresh {
 		return true
 	}
-	w.visited = append(w.visited, visit{x, key})
-	if x.spec.Name == DefaultExchange {
-		q := w.router.queues[key]
-		if q != nil {
-			w.add(b, q.queue)
-		}
-		return q != nil
-	}
-	w.route.perMessage = w.route.perMessage || x.perMessage()
-	matched := false
-	x.match(key, w.message, func(n *binding) {
-		matched = true
-		switch {
-		case n.queue != nil:
-			w.add(b, n.queue.queue)
-		case n.spec.NewKey != "" && n.spec.NewKey != key:
-			w.visit(n.exchange, n.spec.NewKey, len(w.route.branches))
-		default:
-			w.visit(n.exchange, key, b)
-		}
-	})
 	if !matched && x.spec.Alternate != "" {
 		if alternate := w.router.exchanges[x.spec.Alternate]; alternate != nil {
-			return w.visit(alternate, key, b)
+			return w.visit(alternate, keys, b)
 		}
 	}
 	return matched
+}
+
+// first enters v and reports whether it is new.
+func (w *walk) first(v visit) bool {
+	if w.many == nil && len(w.visited) < wide {
+		if slices.Contains(w.visited, v) {
+			return false
+		}
+		w.visited = append(w.visited, v)
+		return true
+	}
+	if w.many == nil {
+		w.many = map[visit]struct{}{}
+		for _, other := range w.visited {
+			w.many[other] = struct{}{}
+		}
+	}
+	if _, twice := w.many[v]; twice {
+		return false
+	}
+	w.many[v] = struct{}{}
+	return true
 }
 
 // add puts q on a branch once.

@@ -12,6 +12,7 @@ import (
 // Transaction is what a session wants to happen together or not at all, also when the power fails in the middle.
 type Transaction struct {
 	Messages []*message.Message
+	Also     map[int][]string // further routing keys of messages, as PublishAlso has them
 	Ends     []End
 }
 
@@ -31,7 +32,7 @@ type placement struct {
 
 // Check says what Publish would refuse m for: an *Error when its exchange does not exist or takes no messages.
 func (p *Publisher) Check(m *message.Message) error {
-	_, err := p.route(p.redirected(m))
+	_, err := p.route(p.redirected(m), nil)
 	return err
 }
 
@@ -42,7 +43,7 @@ func (p *Publisher) Check(m *message.Message) error {
 // it, any other from the log.
 func (p *Publisher) Commit(t *Transaction, each func(i int, r Result)) (confirm.Receipt, error) {
 	defer p.tx.Reset()
-	placements, err := p.place(t.Messages)
+	placements, err := p.place(t)
 	if err != nil {
 		return confirm.Receipt{}, err
 	}
@@ -89,12 +90,12 @@ func (p *Publisher) Commit(t *Transaction, each func(i int, r Result)) (confirm.
 	return receipt, nil
 }
 
-// place routes messages and adds them to the record being built.
-func (p *Publisher) place(messages []*message.Message) ([]placement, error) {
-	placements := make([]placement, 0, len(messages))
-	for i, m := range messages {
+// place routes the messages and adds them to the record being built.
+func (p *Publisher) place(t *Transaction) ([]placement, error) {
+	placements := make([]placement, 0, len(t.Messages))
+	for i, m := range t.Messages {
 		m = p.redirected(m)
-		route, err := p.route(m)
+		route, err := p.route(m, t.Also[i])
 		if err != nil {
 			return nil, err
 		}

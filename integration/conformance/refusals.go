@@ -178,7 +178,10 @@ func refusals() []refusal {
 		{"nack, unknown tag", first(func(c *amqp.Channel) error { return c.Nack(7, false, true) }, asked)},
 		{"reject, unknown tag", first(func(c *amqp.Channel) error { return c.Reject(7, true) }, asked)},
 		{"qos, prefetch-size", func(c *amqp.Channel) error { return c.Qos(0, 1, false) }},
-		{"recover, not requeued", func(c *amqp.Channel) error { return c.Recover(false) }},
+		{"recover, not requeued", func(c *amqp.Channel) error {
+			//lint:ignore SA1019 clients still say it
+			return c.Recover(false)
+		}},
 		{"flow, not active", func(c *amqp.Channel) error { return c.Flow(false) }},
 		{"tx.commit, not selected", func(c *amqp.Channel) error { return c.TxCommit() }},
 		{"tx.rollback, not selected", func(c *amqp.Channel) error { return c.TxRollback() }},
