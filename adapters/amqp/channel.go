@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"encoding/binary"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/confirm"
@@ -166,7 +167,26 @@ func (ch *channel) method(ctx context.Context, id wire.ID, arguments []byte) err
 	case wire.IDTxRollback:
 		return decoded(ctx, arguments, ch.txRollback)
 	}
-	return failure(wire.CommandInvalid, "unimplemented method %s", id)
+	if id == idAccessRequest {
+		b := ch.conn.out.Begin()
+		ch.conn.out.End(appendAccessOK(b, ch.number))
+		return nil
+	}
+	return failure(wire.CommandInvalid, "unimplemented method")
+}
+
+// Class access is of AMQP 0-9 and gone from 0-9-1. Old clients ask for a ticket before they do anything else, and any
+// will do.
+const (
+	idAccessRequest wire.ID = 30<<16 | 10
+	idAccessOK      wire.ID = 30<<16 | 11
+)
+
+// appendAccessOK appends access.request-ok with ticket 1.
+func appendAccessOK(dst []byte, channel uint16) []byte {
+	dst = append(dst, wire.FrameMethod, byte(channel>>8), byte(channel), 0, 0, 0, 6)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(idAccessOK))
+	return append(dst, 0, 1, wire.FrameEnd)
 }
 
 // decoded runs one of the rarer methods.

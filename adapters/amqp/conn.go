@@ -177,14 +177,13 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	if ch != nil {
 		return ch.handle(ctx, f)
 	}
-	id := wire.ID(0)
-	if f.Type == wire.FrameMethod {
-		var err error
-		if id, _, err = wire.SplitMethod(f.Payload); err != nil {
-			return failure(wire.FrameError, "method frame of %d octets", len(f.Payload))
-		}
+	if f.Type != wire.FrameMethod {
+		return (&incoming{}).unexpected()
 	}
+	id, _, err := wire.SplitMethod(f.Payload)
 	switch {
+	case err != nil:
+		return failure(wire.FrameError, "method frame of %d octets", len(f.Payload))
 	case id == wire.IDChannelCloseOK: // answers a close of ours that the peer's own close has overtaken
 		return nil
 	case id != wire.IDChannelOpen:
@@ -209,6 +208,9 @@ func (c *conn) forget(number uint16) {
 func (c *conn) handleConnection(ctx context.Context, f wire.Frame) error {
 	switch f.Type {
 	case wire.FrameHeartbeat:
+		if len(f.Payload) > 0 {
+			return failure(wire.FrameError, "heartbeat of %d octets", len(f.Payload))
+		}
 		c.frames.Shrink() // clients beat when they have nothing to say
 		return nil
 	case wire.FrameMethod:
@@ -226,10 +228,10 @@ func (c *conn) handleConnection(ctx context.Context, f wire.Frame) error {
 		return c.closedByPeer(arguments)
 	case id == wire.IDConnectionUpdateSecret:
 		return c.updateSecret(ctx, arguments)
-	case id.Class() != wire.IDConnectionClose.Class():
-		return failure(wire.CommandInvalid, "%s on channel 0", id).at(id)
+	case id.String() != "unknown":
+		return failure(wire.ChannelError, "unexpected method in connection state running").at(id)
 	}
-	return failure(wire.CommandInvalid, "unimplemented method %s", id).at(id)
+	return failure(wire.CommandInvalid, "unimplemented method").at(id)
 }
 
 func (c *conn) closedByPeer(arguments []byte) error {
@@ -269,6 +271,7 @@ func (c *conn) end(ctx context.Context, err error) error {
 			err = errors.Join(err, problem)
 		}
 	}
+	c.channels = nil // stopped timers may keep the connection itself for a while
 	if c.router != nil {
 		c.router.CloseOwner(c.origin)
 	}

@@ -1,8 +1,10 @@
 package amqp
 
 import (
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"tridge/adapters/amqp/wire"
 )
@@ -32,22 +34,33 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"arguments too short", string(frame(1, 1, "\x00\x3c\x00\x50\x00")), wire.FrameError, "cannot decode arguments"},
 		{"table that lies", string(frame(1, 1, "\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x09\x01a")), wire.FrameError, "cannot decode arguments"},
 		{"heartbeat on a channel", string(frame(8, 1, "")), wire.UnexpectedFrame, "heartbeat on channel 1"},
+		{"heartbeat with a payload", string(frame(8, 0, "x")), wire.FrameError, "heartbeat of 1 octets"},
+		{"header with a weight", publish + string(frame(2, 1, "\x00\x3c\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")), wire.UnexpectedFrame,
+			"expected content header for class 60, got non content header frame instead"},
+		{"header table that lies", publish + string(frame(2, 1, "\x00\x3c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00\x00\xff\x01aS\x00\x00\x00\x00")), wire.SyntaxError,
+			"malformed content header"},
+		{"text in a table that lies", string(frame(1, 1, "\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x08\x01aS\xff\xff\xff\xff\x00")), wire.FrameError, "cannot decode arguments"},
+		{"unknown type in a table", string(frame(1, 1, "\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x04\x01a?\x00")), wire.FrameError, "cannot decode arguments"},
+		{"body on a channel that is not open", string(frame(3, 7, "x")), wire.UnexpectedFrame, "expected method frame, got non method frame instead"},
+		{"connection.open again", string((&wire.ConnectionOpen{VirtualHost: "/"}).AppendFrame(nil, 0)), wire.ChannelError, "unexpected method in connection state running"},
+		{"connection.close on a channel", string((&wire.ConnectionClose{}).AppendFrame(nil, 1)), wire.CommandInvalid, "unimplemented method"},
+		{"no octets of a method", string(frame(1, 1, "")), wire.FrameError, "method frame of 0 octets"},
 		{"content on channel 0", string(frame(3, 0, "x")), wire.UnexpectedFrame, "frame type 3 on channel 0"},
-		{"queue class on channel 0", string((&wire.QueuePurge{}).AppendFrame(nil, 0)), wire.CommandInvalid, "queue.purge on channel 0"},
-		{"connection.start again", string((&wire.ConnectionStart{}).AppendFrame(nil, 0)), wire.CommandInvalid, "unimplemented method connection.start"},
-		{"unknown method", string(frame(1, 1, "\x00\x3c\x00\x63")), wire.CommandInvalid, "unimplemented method unknown"},
-		{"method of the server", string((&wire.BasicGetEmpty{}).AppendFrame(nil, 1)), wire.CommandInvalid, "unimplemented method basic.get-empty"},
+		{"queue class on channel 0", string((&wire.QueuePurge{}).AppendFrame(nil, 0)), wire.ChannelError, "unexpected method in connection state running"},
+		{"connection.start again", string((&wire.ConnectionStart{}).AppendFrame(nil, 0)), wire.ChannelError, "unexpected method in connection state running"},
+		{"unknown method", string(frame(1, 1, "\x00\x3c\x00\x63")), wire.CommandInvalid, "unimplemented method"},
+		{"method of the server", string((&wire.BasicGetEmpty{}).AppendFrame(nil, 1)), wire.CommandInvalid, "unimplemented method"},
 		{"channel opened twice", string((&wire.ChannelOpen{}).AppendFrame(nil, 1)), wire.ChannelError, "second 'channel.open' seen"},
 		{"channel not open", string((&wire.QueuePurge{}).AppendFrame(nil, 2)), wire.ChannelError, "expected 'channel.open'"},
 		{"channel over channel-max", string((&wire.ChannelOpen{}).AppendFrame(nil, 2048)), wire.NotAllowed, "channel id 2048 is over the negotiated channel_max (2047)"},
-		{"header without a method", string(header(1, 60, 1)), wire.UnexpectedFrame, "expected a method frame, got a content header instead"},
-		{"body without a method", string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected a method frame, got a content body instead"},
-		{"method instead of a header", publish + publish, wire.UnexpectedFrame, "expected a content header, got a method frame instead"},
-		{"body instead of a header", publish + string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected a content header, got a content body instead"},
-		{"method instead of a body", publish + string(header(1, 60, 1)) + publish, wire.UnexpectedFrame, "expected a content body, got a method frame instead"},
+		{"header without a method", string(header(1, 60, 1)), wire.UnexpectedFrame, "expected method frame, got non method frame instead"},
+		{"body without a method", string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected method frame, got non method frame instead"},
+		{"method instead of a header", publish + publish, wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead"},
+		{"body instead of a header", publish + string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead"},
+		{"method instead of a body", publish + string(header(1, 60, 1)) + publish, wire.UnexpectedFrame, "expected content body, got non content body frame instead"},
 		{"header of another class", publish + string(header(1, 50, 1)), wire.UnexpectedFrame, "expected content header for class 60, got one for class 50 instead"},
 		{"malformed header", publish + string(frame(2, 1, "\x00\x3c")), wire.SyntaxError, "malformed content header"},
-		{"body longer than announced", publish + string(header(1, 60, 3)) + string(frame(3, 1, "abcd")), wire.FrameError, "body frame of 4 octets where 3 remain"},
+		{"body longer than announced", publish + string(header(1, 60, 3)) + string(frame(3, 1, "abcd")), wire.UnexpectedFrame, "expected content body, got non content body frame instead"},
 		{"consumer tag twice", string((&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}).AppendFrame(nil, 1)), wire.NotAllowed, "attempt to reuse consumer tag 't'"},
 		{"unknown exchange type", string((&wire.ExchangeDeclare{Exchange: "x", Type: "odd"}).AppendFrame(nil, 1)), wire.CommandInvalid, "unknown exchange type 'odd'"},
 	} {
@@ -166,18 +179,36 @@ func TestPropertiesClientsMayNotSet(t *testing.T) {
 	}
 }
 
+// TestManyChannelsCostNothingAfterwards opens all the protocol has and leaves no goroutine, for the bubble waits for all
+// of them, and no memory to speak of.
 func TestManyChannelsCostNothingAfterwards(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
+	const channels = 65535
+	inBubble(t, Limits{ChannelMax: channels}, func(b *bench) {
+		before := heap()
 		c := b.dial()
-		for n := uint16(2); n <= 2047; n++ {
-			c.openChannel(n)
+		for n := 2; n <= channels; n++ {
+			c.openChannel(uint16(n))
 		}
 		c.send(0, &wire.ConnectionClose{ReplyCode: 200})
 		c.expect(0, &wire.ConnectionCloseOK{})
 		if err := c.ended(); err != nil {
 			t.Error(err)
 		}
+		c.frames = nil
+		synctest.Wait() // whoever served the connection has gone
+		if left := heap() - before; left > 1<<20 { // the channels themselves would be twenty times that
+			t.Errorf("%d bytes are left behind", left)
+		}
 	})
+}
+
+// heap is how many bytes are in use.
+func heap() int64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what pools still held
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }
 
 func FuzzConversation(f *testing.F) {
@@ -208,5 +239,16 @@ func FuzzConversation(f *testing.F) {
 				t.Fatalf("left behind: %+v", q.Stats())
 			}
 		})
+	})
+}
+
+func TestTicketForOldClients(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.write(frame(1, 1, "\x00\x1e\x00\x0a\x05/data\x1f"))
+		f, err := c.next()
+		if err != nil || f.Channel != 1 || string(f.Payload) != "\x00\x1e\x00\x0b\x00\x01" {
+			t.Errorf("got %q on channel %d, %v", f.Payload, f.Channel, err)
+		}
 	})
 }

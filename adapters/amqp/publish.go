@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -42,12 +43,19 @@ func (in *incoming) expectsMethod() error {
 	if in.stage == awaitMethod {
 		return nil
 	}
-	return in.unexpected("a method frame")
+	return in.unexpected()
 }
 
-func (in *incoming) unexpected(what string) *Error {
-	wanted := [...]string{awaitMethod: "a method frame", awaitHeader: "a content header", awaitBody: "a content body"}[in.stage]
-	return failure(wire.UnexpectedFrame, "expected %s, got %s instead", wanted, what).at(wire.IDBasicPublish)
+// unexpected refuses a frame that is not what comes next, in RabbitMQ's words.
+func (in *incoming) unexpected() *Error {
+	switch in.stage {
+	case awaitHeader:
+		return failure(wire.UnexpectedFrame, "expected content header for class %d, got non content header frame instead",
+			wire.IDBasicPublish.Class()).at(wire.IDBasicPublish)
+	case awaitBody:
+		return failure(wire.UnexpectedFrame, "expected content body, got non content body frame instead").at(wire.IDBasicPublish)
+	}
+	return failure(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
 }
 
 // publish begins a publish; its content follows.
@@ -70,10 +78,13 @@ func (ch *channel) publish(m *wire.BasicPublish) error {
 func (ch *channel) header(payload []byte) error {
 	in := &ch.incoming
 	if in.stage != awaitHeader {
-		return in.unexpected("a content header")
+		return in.unexpected()
 	}
 	var h wire.ContentHeader
-	if h.Decode(payload) != nil {
+	switch err := h.Decode(payload); {
+	case errors.Is(err, wire.ErrWeight):
+		return in.unexpected()
+	case err != nil:
 		return failure(wire.SyntaxError, "malformed content header").at(wire.IDBasicPublish)
 	}
 	if h.Class != wire.IDBasicPublish.Class() {
@@ -114,9 +125,9 @@ func (ch *channel) body(payload []byte) error {
 	in := &ch.incoming
 	switch {
 	case in.stage != awaitBody:
-		return in.unexpected("a content body")
+		return in.unexpected()
 	case uint64(len(payload)) > in.remaining:
-		return failure(wire.FrameError, "body frame of %d octets where %d remain", len(payload), in.remaining).at(wire.IDBasicPublish)
+		return in.unexpected()
 	}
 	m := in.message
 	if arrived := len(m.Body) + len(payload); arrived > cap(m.Body) {

@@ -227,6 +227,13 @@ func ask(t *target) (map[string]string, error) {
 		}
 		answers[r.name] = answer
 	}
+	for _, v := range violations() {
+		answer, err := violate(t, v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v.name, err)
+		}
+		answers["frames: "+v.name] = answer
+	}
 	return answers, nil
 }
 

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // classBasic is the only class whose methods carry content.
 const classBasic = 60
@@ -12,14 +15,20 @@ type ContentHeader struct {
 	Properties BasicProperties
 }
 
+// ErrWeight says that a content header has a weight, which must be 0.
+var ErrWeight = errors.New("wire: content header with a weight")
+
 // Decode reads the payload of a header frame. The properties alias src.
 func (h *ContentHeader) Decode(src []byte) error {
 	r := reader{src: src}
 	h.Class = r.short()
-	r.short() // weight, unused
+	weight := r.short()
 	h.Size = r.longlong()
-	if r.bad {
+	switch {
+	case r.bad:
 		return ErrSyntax
+	case weight != 0:
+		return ErrWeight
 	}
 	return h.Properties.Decode(r.src)
 }
