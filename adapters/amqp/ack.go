@@ -58,7 +58,9 @@ func (c *conn) settle(ended []slot, how queue.Outcome) error {
 		subscription := ended[i].subscription
 		c.tokens = c.tokens[:0]
 		for ; i < len(ended) && ended[i].subscription == subscription; i++ {
-			c.tokens = append(c.tokens, ended[i].delivery)
+			if ended[i].deadline != late {
+				c.tokens = append(c.tokens, ended[i].delivery)
+			}
 		}
 		if _, err := subscription.Settle(c.tokens, how); err != nil {
 			failed = internal(err)

@@ -19,7 +19,7 @@ type argumentReader struct {
 
 // laterArguments are queue arguments that this build does not act on: to accept one would be to promise it.
 var laterArguments = [...]string{
-	"x-consumer-timeout", "x-max-age", "x-stream-max-segment-size-bytes",
+	"x-max-age", "x-stream-max-segment-size-bytes",
 }
 
 // readArguments sets in spec what arguments ask for and keeps them, owned by the caller, for comparison. Arguments
@@ -73,6 +73,8 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		if r.spec.Expires, err = r.number(name, v, math.MaxUint32); err == nil && r.spec.Expires == 0 {
 			err = r.invalid(name, "{value_zero,0}")
 		}
+	case argumentTimeout:
+		r.spec.ConsumerTimeout, err = r.number(name, v, math.MaxUint32)
 	case "x-overflow":
 		err = r.readOverflow(v)
 	case "x-dead-letter-exchange":

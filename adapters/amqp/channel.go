@@ -249,6 +249,7 @@ func (ch *channel) release() error {
 	}
 	clear(ch.consumers)
 	ch.replyConsumer = nil
+	delete(ch.conn.timeouts.channels, ch)
 	held, _ := ch.unacked.takeThrough(ch.conn.settled[:0], 0)
 	out.End(b)
 

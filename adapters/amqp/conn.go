@@ -62,6 +62,7 @@ type conn struct {
 
 	// guarded by the outbox
 	blocked bool // the peer was told connection.blocked, and not unblocked since
+	timeouts
 	leaving bool // our last frame is being written: no word about the gate any more
 }
 

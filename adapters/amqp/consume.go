@@ -18,6 +18,7 @@ type consumer struct {
 	channel      *channel
 	tag          string
 	noAck        bool
+	timeout      int64               // milliseconds within which each delivery is to be acknowledged, 0 for none
 	subscription *queue.Subscription // set before the consumer is announced
 
 	source    session.Source
@@ -68,7 +69,11 @@ func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 		return err
 	}
 
-	consumer := &consumer{channel: ch, tag: tag, noAck: m.NoAck, window: session.Window{Limit: ch.prefetch}, batch: firstBatch}
+	timeout, err := ch.consumerTimeout(m, q)
+	if err != nil {
+		return err
+	}
+	consumer := &consumer{channel: ch, timeout: timeout, tag: tag, noAck: m.NoAck, window: session.Window{Limit: ch.prefetch}, batch: firstBatch}
 	consumer.source.Init(c.out, consumer)
 	consumer.subscription, err = q.Subscribe(consumer, options)
 	switch {
@@ -233,12 +238,12 @@ func (c *consumer) deliver(dst []byte, ds []queue.Delivery) []byte {
 		c.settle(ds[fits:], queue.Release)
 		ds = ds[:fits]
 	}
-	tag, ok := c.record(ds)
+	now := time.Now().UnixMilli()
+	tag, ok := c.record(ds, now)
 	if !ok {
 		c.settle(ds, queue.Release)
 		return dst
 	}
-	now := time.Now().UnixMilli()
 	for i := range ds {
 		dst = c.encode(dst, tag+uint64(i), &ds[i], now)
 	}
@@ -265,7 +270,7 @@ func (c *consumer) fit(ds []queue.Delivery) int {
 
 // record enters ds as unacknowledged, before anything of them is written, and returns the first delivery tag: so a
 // delivery is always either in its queue or here. It refuses when the consumer was detached meanwhile.
-func (c *consumer) record(ds []queue.Delivery) (first uint64, ok bool) {
+func (c *consumer) record(ds []queue.Delivery, now int64) (first uint64, ok bool) {
 	ch := c.channel
 	b := ch.conn.out.Begin()
 	defer func() { ch.conn.out.End(b) }()
@@ -273,11 +278,16 @@ func (c *consumer) record(ds []queue.Delivery) (first uint64, ok bool) {
 		return 0, false
 	}
 	first = ch.unacked.last + 1
+	deadline := int64(0)
+	if c.timeout > 0 && !c.noAck {
+		deadline = now + c.timeout
+		ch.conn.watch(ch, now, deadline)
+	}
 	for i := range ds {
 		if c.noAck {
 			ch.unacked.skip()
 		} else {
-			ch.unacked.add(slot{delivery: ds[i], subscription: c.subscription, consumer: c})
+			ch.unacked.add(slot{delivery: ds[i], subscription: c.subscription, consumer: c, deadline: deadline})
 		}
 	}
 	if !c.noAck {

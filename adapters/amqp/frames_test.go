@@ -195,7 +195,7 @@ func TestManyChannelsCostNothingAfterwards(t *testing.T) {
 			t.Error(err)
 		}
 		c.frames = nil
-		synctest.Wait() // whoever served the connection has gone
+		synctest.Wait()                            // whoever served the connection has gone
 		if left := heap() - before; left > 1<<20 { // the channels themselves would be twenty times that
 			t.Errorf("%d bytes are left behind", left)
 		}

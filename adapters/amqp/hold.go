@@ -140,6 +140,9 @@ func (c *conn) leave() {
 	c.inlet.Interrupt() // its deadlines are in nobody's way from here on
 	b := c.out.Begin()
 	c.leaving = true
+	if c.timeouts.timer != nil {
+		c.timeouts.timer.Stop()
+	}
 	c.out.End(b)
 	for range c.held.Drop() {
 		c.server.losses.add(LossHeld)

@@ -160,6 +160,9 @@ func (ch *channel) ended(tx *transaction) (slots []slot, ends []router.End) {
 			continue // its headers did not fit the client's frame-max, or basic.recover has put it back
 		}
 		slots = append(slots, s)
+		if s.deadline == late {
+			continue
+		}
 		if n := len(ends); n == 0 || ends[n-1].Subscription != s.subscription || ends[n-1].How != e.how {
 			ends = append(ends, router.End{Subscription: s.subscription, How: e.how})
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"tridge/adapters/amqp/wire"
+	"tridge/core/session"
 )
 
 // get takes one message from a queue with basic.get and returns its body, "" when there is none.
@@ -202,4 +203,31 @@ func TestTransactionRefusals(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestCommitOfPublishesWaitsForTheGate(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		gate := &session.Gate{}
+		b.server.config.Gate = gate
+		c := b.dial()
+		c.queue("q", "waiting")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.publish("", "q", durable, "before")
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("waiting")
+		gate.Set(session.Memory, true)
+		c.publish("", "q", durable, "meanwhile")
+		c.send(1, &wire.TxCommit{})
+		c.quiet()
+		gate.Set(session.Memory, false)
+		c.expect(1, &wire.TxCommitOK{})
+		c.bodies("before", "meanwhile")
+
+		gate.Set(session.Memory, true) // acknowledgements are what ends the shortage
+		c.send(1, &wire.BasicAck{Multiple: true})
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		if s := b.stats("q"); s.Unacked != 0 || s.Acked != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
 }

@@ -11,6 +11,7 @@ type slot struct {
 	delivery     queue.Delivery
 	subscription *queue.Subscription // nil marks a free slot
 	consumer     *consumer           // nil for basic.get
+	deadline     int64               // Unix milliseconds; 0 for none, late when the delivery has gone back already
 }
 
 const chunkSize = 32
@@ -99,6 +100,9 @@ func (u *unacked) takeThrough(dst []slot, tag uint64) ([]slot, bool) {
 	}
 	return dst, true
 }
+
+// at returns the slot of a tag that is held.
+func (u *unacked) at(tag uint64) *slot { return &(*u.place(tag)).slots[tag%chunkSize] }
 
 // holds reports whether the delivery of that tag is held.
 func (u *unacked) holds(tag uint64) bool {

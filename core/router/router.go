@@ -126,6 +126,16 @@ func (r *Router) Queue(name string, origin uint64) (*queue.Local, error) {
 	return e.queue, nil
 }
 
+// ConsumerTimeout is that of a queue, in milliseconds; 0 when there is none.
+func (r *Router) ConsumerTimeout(name string) int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if e := r.queues[name]; e != nil {
+		return e.spec.ConsumerTimeout
+	}
+	return 0
+}
+
 // entry is Queue under mu.
 func (r *Router) entry(name string, origin uint64) (*queueEntry, error) {
 	e := r.queues[name]

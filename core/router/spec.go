@@ -91,6 +91,10 @@ type QueueSpec struct {
 	DeadLetterExchange string // "" is the default exchange
 	DeadLetterKey      string // "" keeps the message's own key
 
+	// ConsumerTimeout is how long, in milliseconds, a consumer may keep a delivery before it is requeued, unless the
+	// consumer has a time of its own; 0 for ever. Adapters that can tell keep to it.
+	ConsumerTimeout int64 `json:",omitempty"`
+
 	DropTransientWhenIdle bool
 }
 

@@ -138,3 +138,32 @@ func TestDeadLettersOfATransactionMayFillTheirQueue(t *testing.T) {
 		t.Errorf("small holds %q", got)
 	}
 }
+
+func TestTransactionMayDelay(t *testing.T) {
+	h := newHouse(t)
+	h.exchange(router.ExchangeSpec{Name: "x", Kind: router.Fanout, Delayed: true})
+	h.queue(router.QueueSpec{Name: "q", Durable: true})
+	h.bind(router.Binding{Source: "x", Destination: "q"})
+	later := text("x", "k", "later")
+	later.Head = message.AppendHeaders(nil, message.AppendField(message.Headers(nil), router.DelayHeader, message.IntValue(60_000)))
+	living := h.log.Living()
+	if _, err := h.pub.Commit(&router.Transaction{Messages: []*message.Message{text("x", "k", "now"), later}}, func(i int, r router.Result) {
+		if r != router.Routed {
+			t.Errorf("message %d: %v", i, r)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.log.Living() - living; n != 2 {
+		t.Errorf("%d of 2 messages are in the log", n)
+	}
+	if got := h.drain("q"); !slices.Equal(got, []string{"x/k/now"}) {
+		t.Errorf("q has %q", got)
+	}
+	later.Head = message.AppendHeaders(nil, message.AppendField(message.Headers(nil), router.DelayHeader, message.IntValue(router.MaxDelay+1)))
+	_, err := h.pub.Commit(&router.Transaction{Messages: []*message.Message{later}}, func(int, router.Result) { t.Error("told of a result") })
+	var e *router.Error
+	if !errors.As(err, &e) || e.Err != router.ErrDelay {
+		t.Errorf("a delay without end: %v", err)
+	}
+}
