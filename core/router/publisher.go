@@ -207,7 +207,7 @@ func (p *Publisher) put(m *message.Message, at queue.Pos, queues []*queue.Local)
 // route returns the targets of m, from the cache while no binding on its way has changed.
 func (p *Publisher) route(m *message.Message, also []string) (*route, error) {
 	if len(also) > 0 {
-		return p.router.resolve(m, also)
+		return p.router.resolve(m, also, !p.buries)
 	}
 	if r := p.last; r != nil && r.at.key == m.Key && r.at.exchange == m.Exchange && r.current() {
 		return r, nil
@@ -216,7 +216,7 @@ func (p *Publisher) route(m *message.Message, also []string) (*route, error) {
 	r := p.cache[at]
 	if r == nil || !r.current() {
 		var err error
-		if r, err = p.router.resolve(m, nil); err != nil {
+		if r, err = p.router.resolve(m, nil, !p.buries); err != nil {
 			return nil, err
 		}
 		if r.perMessage || len(m.Key) > routeCacheKey {

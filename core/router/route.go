@@ -29,20 +29,21 @@ type branch struct {
 func (r *route) current() bool { return r.source.generation.Load() == r.generation }
 
 // resolve finds where m goes, also under further keys. It is the slow path: publishers cache the result when there are
-// none.
-func (r *Router) resolve(m *message.Message, also []string) (*route, error) {
+// none. Clients may not publish to an internal exchange; dead letters may go there.
+func (r *Router) resolve(m *message.Message, also []string, client bool) (*route, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	x := r.exchanges[m.Exchange]
 	if x == nil {
 		return nil, r.exchangeError(ErrNotFound, m.Exchange)
 	}
-	if x.spec.Internal {
+	if x.spec.Internal && client {
 		return nil, r.exchangeError(ErrInternal, m.Exchange)
 	}
 	w := walk{router: r, message: m, route: &route{source: x, generation: x.generation.Load(), delayed: x.spec.Delayed}}
 	w.route.perMessage = len(also) > 0
-	w.visit(x, append([]string{m.Key}, also...), 0)
+	w.key[0] = m.Key
+	w.visit(x, append(w.key[:], also...), 0)
 	for i := range w.route.branches {
 		b := &w.route.branches[i]
 		for _, q := range b.queues {
@@ -59,6 +60,7 @@ func (r *Router) resolve(m *message.Message, also []string) (*route, error) {
 type walk struct {
 	router  *Router
 	message *message.Message
+	key     [1]string // most messages have one
 	route   *route
 	visited []visit            // while they are few
 	many    map[visit]struct{} // once they are not

@@ -266,6 +266,34 @@ func TestAlternateExchangeGetsTheUnroutable(t *testing.T) {
 	}
 }
 
+// TestAlternateExchangesMayFormAChainOrACycle: what one cannot route the next one tries, each once.
+func TestAlternateExchangesMayFormAChainOrACycle(t *testing.T) {
+	h := newHouse(t)
+	for name, alternate := range map[string]string{"a": "b", "b": "c", "c": "a", "gone": "none"} {
+		h.exchange(router.ExchangeSpec{Name: name, Kind: router.Direct, Alternate: alternate})
+	}
+	h.queue(router.QueueSpec{Name: "q"})
+	h.bind(router.Binding{Source: "c", Destination: "q", Key: "k"})
+	for _, c := range []struct {
+		exchange, key string
+		want          router.Result
+	}{
+		{"a", "k", router.Routed}, {"b", "k", router.Routed}, {"a", "other", router.Unroutable}, {"gone", "k", router.Unroutable},
+	} {
+		if got := h.publish(text(c.exchange, c.key, c.exchange)); got != c.want {
+			t.Errorf("%s/%s: %v, want %v", c.exchange, c.key, got, c.want)
+		}
+	}
+	if got := h.drain("q"); !slices.Equal(got, []string{"a/k/a", "b/k/b"}) {
+		t.Errorf("q has %q", got)
+	}
+	// A binding at the end of the chain moves cached routes from its start.
+	h.bind(router.Binding{Source: "c", Destination: "q", Key: "other"})
+	if got := h.publish(text("a", "other", "again")); got != router.Routed {
+		t.Errorf("after the binding: %v", got)
+	}
+}
+
 func TestRouteUnderANewKey(t *testing.T) {
 	h := newHouse(t)
 	for _, name := range []string{"raw", "renamed"} {
