@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,14 +118,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // answer writes v as JSON.
 func answer(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // names of connections have a > in them
+	if err := encoder.Encode(v); err != nil {
 		panic(err) // every answer is a plain struct
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the peer may be gone; there is nobody else to tell
+	_, _ = w.Write(body.Bytes()) // the peer may be gone; there is nobody else to tell
 }
 
 // problem is how errors are written, as clients of RabbitMQ's management expect them.

@@ -17,6 +17,8 @@ for each in $needed; do
 done
 # The race detector links against the C library.
 [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
+# For Debian's own interpreter, which need not be the first in the path.
+[ -e /usr/lib/python3/dist-packages/celery ] || packages+=(python3-celery)
 
 if [ ${#packages[@]} -gt 0 ]; then
 	echo "install: apt-get install ${packages[*]}"
