@@ -216,14 +216,17 @@ func TestCommitOfPublishesWaitsForTheGate(t *testing.T) {
 		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
 		c.bodies("waiting")
 		gate.Set(session.Memory, true)
+		c.expect(0, &wire.ConnectionBlocked{})
 		c.publish("", "q", durable, "meanwhile")
 		c.send(1, &wire.TxCommit{})
 		c.quiet()
 		gate.Set(session.Memory, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
 		c.expect(1, &wire.TxCommitOK{})
 		c.bodies("before", "meanwhile")
 
 		gate.Set(session.Memory, true) // acknowledgements are what ends the shortage
+		c.expect(0, &wire.ConnectionBlocked{})
 		c.send(1, &wire.BasicAck{Multiple: true})
 		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
 		if s := b.stats("q"); s.Unacked != 0 || s.Acked != 3 {
