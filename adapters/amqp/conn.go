@@ -61,9 +61,9 @@ type conn struct {
 	taken     []queue.Delivery // scratch
 
 	// guarded by the outbox
-	blocked bool // the peer was told connection.blocked, and not unblocked since
-	timeouts
-	leaving bool // our last frame is being written: no word about the gate any more
+	blocked  bool // the peer was told connection.blocked, and not unblocked since
+	timeouts timeouts
+	leaving  bool // our last frame is being written: no word about the gate any more
 }
 
 func newConn(s *Server, socket net.Conn) *conn {

@@ -186,18 +186,18 @@ func (ch *channel) route(m *message.Message, also []string, mandatory bool) erro
 		return nil
 	case router.Unroutable:
 		if mandatory {
-			ch.returnMessage(m, wire.NoRoute)
+			ch.returnMessage(m)
 		}
 	}
 	receipt.Redeem(ticket)
 	return nil
 }
 
-// returnMessage gives a message back that went nowhere (0-9-1, basic.return).
-func (ch *channel) returnMessage(m *message.Message, why wire.Code) {
+// returnMessage gives an unroutable message back (0-9-1, basic.return).
+func (ch *channel) returnMessage(m *message.Message) {
 	c := ch.conn
 	properties, key := c.replied.render(m, m.Time)
-	returned := wire.BasicReturn{ReplyCode: uint16(why), ReplyText: why.String(), Exchange: m.Exchange, RoutingKey: key}
+	returned := wire.BasicReturn{ReplyCode: uint16(wire.NoRoute), ReplyText: wire.NoRoute.String(), Exchange: m.Exchange, RoutingKey: key}
 	b := c.out.Begin()
 	start := len(b)
 	b = returned.AppendFrame(b, ch.number)

@@ -125,7 +125,7 @@ func (ch *channel) txCommit(ctx context.Context, _ *wire.TxCommit) error {
 		case r == router.Refused:
 			refused = true
 		case r == router.Unroutable && tx.mandatory[i]:
-			ch.returnMessage(tx.messages[i], wire.NoRoute)
+			ch.returnMessage(tx.messages[i])
 		}
 	})
 	if err != nil {
