@@ -66,7 +66,7 @@ func (in *ingress) setFields(m *message.Message, p *wire.BasicProperties, specia
 		if wrong != "" {
 			return failure(wire.PreconditionFailed, "invalid expiration '%s': %s", p.Expiration, wrong)
 		}
-		m.Expires = m.Time + life
+		m.Expires = deadline(m.Time, life)
 	}
 	if p.Flags&wire.FlagPriority != 0 {
 		m.Priority = p.Priority
@@ -86,11 +86,9 @@ func (in *ingress) setFields(m *message.Message, p *wire.BasicProperties, specia
 	return nil
 }
 
-// maxExpiration is the longest time to live, in milliseconds: RabbitMQ's.
-const maxExpiration = math.MaxUint32
-
-// readExpiration returns the time to live in milliseconds, or what is wrong with the text as RabbitMQ says it.
-func readExpiration(text string) (life int64, wrong string) {
+// readExpiration returns the time to live in milliseconds, or what is wrong with the text as RabbitMQ says it. RabbitMQ
+// stops at 32 bits; here a time that came from MQTT, which counts 32 bits of seconds, must find its way back.
+func readExpiration(text string) (life uint64, wrong string) {
 	digits := strings.TrimLeft(text, "+-")
 	end := 0
 	for end < len(digits) && '0' <= digits[end] && digits[end] <= '9' {
@@ -103,14 +101,22 @@ func readExpiration(text string) (life int64, wrong string) {
 	case end < len(digits):
 		return 0, fmt.Sprintf("{leftover_string,%q}", digits[end:])
 	}
-	life, err := strconv.ParseInt(digits, 10, 64)
+	life, err := strconv.ParseUint(digits, 10, 64)
 	switch {
 	case sign == "-" && (err != nil || life > 0):
 		return 0, "{value_negative,-" + digits + "}"
-	case err != nil || life > maxExpiration:
+	case err != nil:
 		return 0, "{value_too_large," + digits + "}"
 	}
 	return life, ""
+}
+
+// deadline is life milliseconds after now, without overflow.
+func deadline(now int64, life uint64) int64 {
+	if life > uint64(math.MaxInt64-now) {
+		return math.MaxInt64
+	}
+	return now + int64(life)
 }
 
 // appendProperties appends everything of p but its headers.

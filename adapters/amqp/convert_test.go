@@ -97,7 +97,7 @@ func TestAccept(t *testing.T) {
 		{"priority", wire.BasicProperties{Flags: wire.FlagPriority, Priority: 4}, func(m *message.Message) bool { return m.Priority == 4 }},
 		{"expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "500"}, func(m *message.Message) bool { return m.Expires == accepted+500 }},
 		{"expiration at once", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "0"}, func(m *message.Message) bool { return m.Expires == accepted }},
-		{"longest expiration", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "4294967295"}, func(m *message.Message) bool { return m.Expires > accepted }},
+		{"expiration without end", wire.BasicProperties{Flags: wire.FlagExpiration, Expiration: "18446744073709551615"}, func(m *message.Message) bool { return m.Expires > accepted }},
 		{"stamp", wire.BasicProperties{}, func(m *message.Message) bool {
 			protocol, _ := m.Head.String(message.Protocol)
 			return protocol == message.ProtocolAMQP
@@ -166,9 +166,9 @@ func TestFurtherRoutingKeys(t *testing.T) {
 
 func TestExpiration(t *testing.T) {
 	for text, want := range map[string]string{
-		"0": "", "60000": "", "+5": "", "-0": "", "4294967295": "",
-		"4294967296": "{value_too_large,4294967296}", "99999999999999999999": "{value_too_large,99999999999999999999}",
-		"-1": "{value_negative,-1}", "soon": "no_integer", "": "no_integer", " 10": "no_integer", "--1": "no_integer",
+		"0": "", "60000": "", "+5": "", "-0": "", "4294967295000": "",
+		"99999999999999999999": "{value_too_large,99999999999999999999}",
+		"-1":                   "{value_negative,-1}", "soon": "no_integer", "": "no_integer", " 10": "no_integer", "--1": "no_integer",
 		"10s": `{leftover_string,"s"}`, "1.5": `{leftover_string,".5"}`,
 	} {
 		if _, wrong := readExpiration(text); wrong != want {
