@@ -17,6 +17,8 @@ type figures struct{ alarms []broker.Alarm }
 
 func (f figures) Alarms() []broker.Alarm { return f.alarms }
 
+func (figures) LogPins() (vhost, queue string, bytes int64) { return "/", "stuck", 4096 }
+
 func (figures) LogStats() wal.Stats {
 	return wal.Stats{Segments: 1, LogBytes: 2, LivingBytes: 3, Moved: 4, Rows: 5, Pending: 6, Records: 7, Batches: 8,
 		WrittenBytes: 9, Syncs: 10, LastSync: 11 * time.Millisecond, LastSeq: 12}
@@ -41,7 +43,7 @@ func TestAlarmsAndLogAreTold(t *testing.T) {
 		{"full, and how full is not known", "/api/health/checks/alarms", []broker.Alarm{{Shortage: session.Disk, Have: -1, DiskFull: true}},
 			503, `{"status":"failed","reason":"publishers are held back: low on disk","alarms":[{"alarm":"disk","limit":0,"full":true}]}`},
 		{"log", "/api/log", nil, 200, `{"segments":1,"log_bytes":2,"living_bytes":3,"moved":4,"rows":5,"pending":6,"records":7,"batches":8,` +
-			`"written_bytes":9,"syncs":10,"last_sync_seconds":0.011,"last_seq":12,"bodies":{"limit":13,"used":14,"released":15}}`},
+			`"written_bytes":9,"syncs":10,"last_sync_seconds":0.011,"last_seq":12,"bodies":{"limit":13,"used":14,"released":15},"pins":{"vhost":"/","queue":"stuck","bytes":4096}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := NewServer(Config{Ready: func() error { return nil }, Broker: func() Broker { return figures{test.alarms} },

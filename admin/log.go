@@ -18,6 +18,14 @@ type logFigures struct {
 	LastSeq      uint64  `json:"last_seq"`
 
 	Bodies bodyFigures `json:"bodies"`
+	Pins   *pinFigures `json:"pins,omitempty"` // absent while no queue keeps the oldest segment
+}
+
+// pinFigures name the queue that keeps most of the oldest segment: segments go oldest first, so the disk waits for it.
+type pinFigures struct {
+	VHost string `json:"vhost"`
+	Queue string `json:"queue"`
+	Bytes int64  `json:"bytes"`
 }
 
 // bodyFigures are about the waiting messages that are in memory.
@@ -35,10 +43,15 @@ func (s *Server) log(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	l, bodies := b.LogStats(), b.BodyStats()
+	var pins *pinFigures
+	if vhost, queue, bytes := b.LogPins(); queue != "" {
+		pins = &pinFigures{vhost, queue, bytes}
+	}
 	answer(w, http.StatusOK, logFigures{
 		Segments: l.Segments, LogBytes: l.LogBytes, LivingBytes: l.LivingBytes, Moved: l.Moved, Rows: l.Rows,
 		Pending: l.Pending, Records: l.Records, Batches: l.Batches, WrittenBytes: l.WrittenBytes, Syncs: l.Syncs,
 		LastSync: l.LastSync.Seconds(), LastSeq: l.LastSeq,
 		Bodies: bodyFigures{Limit: bodies.Limit, Used: bodies.Used, Released: bodies.Released},
+		Pins:   pins,
 	})
 }

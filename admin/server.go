@@ -33,6 +33,7 @@ type Config struct {
 type Broker interface {
 	Alarms() []broker.Alarm
 	LogStats() wal.Stats
+	LogPins() (vhost, queue string, bytes int64)
 	BodyStats() queue.BudgetStats
 }
 
