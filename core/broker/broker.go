@@ -163,7 +163,7 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 		return nil, err
 	}
 	r.log.Log = log
-	if err := errors.Join(r.build(), r.forget()); err != nil {
+	if err := errors.Join(r.complete(), r.forget()); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))

@@ -36,6 +36,7 @@ type recovery struct {
 	queues   map[uint32]*queue.Local
 	delayed  map[uint32]*queue.Delayed
 	messages int
+	waiting  *gatherer               // of messages, on their way to their queues
 	orphans  map[uint32]*queue.Local // what waits for queues that are no more, as if they were: it may be millions
 }
 
@@ -82,25 +83,30 @@ func (r *recovery) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 	}
 	r.messages++
 	for _, id := range queues {
-		if q := r.queues[id]; q != nil {
-			q.Restore(at, i)
-			continue
-		}
+		r.waiting.add(id, queue.Found{At: at, Info: i})
+	}
+	return nil
+}
+
+// restore hands a queue messages that wait for it.
+func (r *recovery) restore(id uint32, found []queue.Found) {
+	q := r.queues[id]
+	if q == nil {
 		if d := r.delayed[id]; d != nil {
-			d.Put(queue.Held{Due: i.Expires, Pos: at})
-			continue
+			for i := range found {
+				d.Put(queue.Held{Due: found[i].Info.Expires, Pos: found[i].At})
+			}
+			return
 		}
-		orphans := r.orphans[id]
-		if orphans == nil {
+		if q = r.orphans[id]; q == nil {
 			if r.orphans == nil {
 				r.orphans = map[uint32]*queue.Local{}
 			}
-			orphans = queue.New("", id, r.log, queue.Options{Pager: r.pager, Slog: r.config.Slog})
-			r.orphans[id] = orphans
+			q = queue.New("", id, r.log, queue.Options{Pager: r.pager, Slog: r.config.Slog})
+			r.orphans[id] = q
 		}
-		orphans.Restore(at, i)
 	}
-	return nil
+	q.Restore(found...)
 }
 
 // build makes the virtual hosts when all rows are known.
@@ -110,6 +116,7 @@ func (r *recovery) build() error {
 	}
 	r.built = true
 	r.vhosts, r.queues = map[string]*VHost{}, map[uint32]*queue.Local{}
+	r.waiting = newGatherer(r.restore)
 	r.delayed = map[uint32]*queue.Delayed{}
 	var used uint32
 	if v := r.counters[keyQueueIDs]; len(v) == 4 {
@@ -155,9 +162,20 @@ func (r *recovery) build() error {
 		r.vhosts[name] = v
 		delete(rows, name)
 	}
+	r.waiting.expect(len(r.queues))
 	for name := range rows {
 		return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured", name)
 	}
+	return nil
+}
+
+// complete hands over what is still gathered when the log has told of everything.
+func (r *recovery) complete() error {
+	if err := r.build(); err != nil {
+		return err
+	}
+	r.waiting.flush()
+	r.waiting = nil
 	return nil
 }
 

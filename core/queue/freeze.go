@@ -1,6 +1,9 @@
 package queue
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // The functions here move entries between chunks in memory and pages. All are called with Local.mu held.
 
@@ -16,9 +19,8 @@ func (q *Local) freeze(c *chunk) (blocks int) {
 	for n := last.next; n != nil && count < maxPageEntries && !n.warm && q.freezable(n); n = n.next {
 		last, count = n, count+int(n.live)
 	}
-	w := freezer{queue: q, list: c.of, after: first.prev}
-	w.data = w.buffer[:0]
-	w.resume()
+	w := q.pager.freezers.get()
+	w.begin(q, c.of, first.prev)
 	for c, end := first, last.next; c != end; {
 		for i := c.from; i < c.to; i++ {
 			if e := &c.block.entries[i]; e.flags&gone == 0 {
@@ -31,6 +33,7 @@ func (q *Local) freeze(c *chunk) (blocks int) {
 		c = next
 	}
 	w.end()
+	q.pager.freezers.put(w)
 	q.ready.dropSpares()
 	q.account()
 	return blocks
@@ -63,9 +66,27 @@ type freezer struct {
 	buffer   [maxPageBytes]byte
 }
 
-// resume goes on with the page before, if it is a small one.
-func (w *freezer) resume() {
-	if c := w.after; c != nil && c.open() {
+// freezers lends them: one is 4 KiB, and to make a page must not cost that much garbage.
+type freezers struct{ pool sync.Pool }
+
+func (f *freezers) get() *freezer {
+	if w, ok := f.pool.Get().(*freezer); ok {
+		return w
+	}
+	return new(freezer)
+}
+
+func (f *freezers) put(w *freezer) {
+	w.begin(nil, nil, nil)
+	f.pool.Put(w)
+}
+
+// begin has what is added go behind the chunk after, or to the front when that is nil: into its page, if that is a
+// small one, and into new ones.
+func (w *freezer) begin(q *Local, l *list, after *chunk) {
+	w.queue, w.list, w.after = q, l, after
+	w.into, w.count, w.data, w.last = nil, 0, w.buffer[:0], entry{}
+	if c := after; c != nil && c.open() {
 		w.data, w.last = append(w.data, c.page.data...), *c.page.tail
 		w.into, w.count = c, int(c.page.count)
 	}

@@ -44,6 +44,8 @@ type Pager struct {
 	fatal func(error)
 	wake  chan struct{} // capacity 1: there is something to do
 
+	freezers freezers
+
 	failing bool // Run's own: the last write failed
 
 	lent      atomic.Int64 // blocks that queues have

@@ -324,14 +324,14 @@ type restoring struct{ *queue.Local }
 func (r restoring) Row(queue.Row, queue.Pos) error { return nil }
 
 func (r restoring) Message(at queue.Pos, i queue.Info, _ []uint32) error {
-	r.Restore(at, i)
+	r.Restore(queue.Found{At: at, Info: i})
 	return nil
 }
 
 func TestFailedLogLosesNoMessage(t *testing.T) {
 	log := queuetest.NewLog()
 	q := newQueue(t, "q", 1, log, queue.Options{})
-	q.Restore(queue.Pos{Seq: 99}, queue.Info{})
+	q.Restore(queue.Found{At: queue.Pos{Seq: 99}})
 	log.Fail(errors.New("closed"))
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	if _, err := s.Take(make([]queue.Delivery, 1)); err == nil {

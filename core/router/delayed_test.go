@@ -86,7 +86,7 @@ func (r *replayed) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 	for _, id := range queues {
 		switch {
 		case r.queues[id] != nil:
-			r.queues[id].Restore(at, i)
+			r.queues[id].Restore(queue.Found{At: at, Info: i})
 		case id == delayed:
 			list.Put(queue.Held{Due: i.Expires, Pos: at})
 		default:

@@ -489,7 +489,7 @@ func (r *restoring) Message(at queue.Pos, i queue.Info, ids []uint32) error {
 		}
 	}
 	for _, id := range ids {
-		r.queues[id].Restore(at, i)
+		r.queues[id].Restore(queue.Found{At: at, Info: i})
 	}
 	return nil
 }
