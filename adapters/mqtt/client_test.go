@@ -120,7 +120,7 @@ func (r *replay) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 		return err
 	}
 	for _, id := range queues {
-		r.queues[id].Restore(at, i)
+		r.queues[id].Restore(queue.Found{At: at, Info: i})
 	}
 	return nil
 }

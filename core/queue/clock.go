@@ -27,7 +27,7 @@ type sleeper interface {
 	Name() string
 }
 
-func (q *Local) clockAlarm() *alarm { return &q.alarm }
+func (q *Local) clockAlarm() *alarm { return &q.times().alarm }
 
 // NewClock returns a clock. failed is told of messages that could not leave their queue; it will be tried again.
 func NewClock(failed func(queue string, err error)) *Clock {

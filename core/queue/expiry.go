@@ -7,12 +7,28 @@ import (
 
 // The functions here are what a queue does with time. Those without a word about mu are called with Local.mu held.
 
+// timing is what a queue keeps that does something on time.
+type timing struct {
+	used  int64 // when the queue was used last, kept while Expires is set
+	armed int64 // when the clock was told to call, 0 when it was not or has
+	retry int64 // not before this time, because messages could not leave
+	alarm alarm // guarded by the clock's mu
+}
+
+// times makes q.timing when it is needed first.
+func (q *Local) times() *timing {
+	if q.timing == nil {
+		q.timing = new(timing)
+	}
+	return q.timing
+}
+
 // deadline is when a message put at clock expires: by its own word or the queue's, whichever is sooner; 0 for never.
 func (q *Local) deadline(own, clock int64) int64 {
-	if !q.opts.HasTTL || own != 0 && own <= clock+q.opts.TTL {
+	if !q.laws.HasTTL || own != 0 && own <= clock+q.laws.TTL {
 		return own
 	}
-	return clock + q.opts.TTL
+	return clock + q.laws.TTL
 }
 
 // date finds out when an entry restored from the log expires by the queue's word: m, which it stands for, says when it
@@ -45,13 +61,13 @@ func (q *Local) missed() {
 
 // unused reports whether the queue has not been used for as long as it may.
 func (q *Local) unused(clock int64) bool {
-	return q.opts.Expires > 0 && len(q.subs) == 0 && clock >= q.used+q.opts.Expires
+	return q.laws.Expires > 0 && len(q.subs) == 0 && clock >= q.timing.used+q.laws.Expires
 }
 
 // renew notes that the queue is in use now.
 func (q *Local) renew() {
-	if q.opts.Expires > 0 {
-		q.used = now()
+	if q.laws.Expires > 0 {
+		q.times().used = now()
 	}
 }
 
@@ -65,26 +81,27 @@ func (q *Local) Renew() {
 // arm tells the clock when to look at the queue, but not before a time. An alarm that is too early stands: the queue
 // then looks when the next one is due. So a queue whose messages come and go costs the clock next to nothing.
 func (q *Local) arm(notBefore int64) {
-	if q.ready.mortal != 0 || q.opts.Expires != 0 {
+	if q.ready.mortal != 0 || q.laws.Expires != 0 {
 		q.rearm(notBefore)
 	}
 }
 
 func (q *Local) rearm(notBefore int64) {
-	if q.opts.Clock == nil || q.closed {
+	if q.laws.Clock == nil || q.closed {
 		return
 	}
 	at := q.headDeadline()
-	if q.opts.Expires > 0 && len(q.subs) == 0 && (at == 0 || q.used+q.opts.Expires < at) {
-		at = q.used + q.opts.Expires
+	if q.laws.Expires > 0 && len(q.subs) == 0 && (at == 0 || q.timing.used+q.laws.Expires < at) {
+		at = q.timing.used + q.laws.Expires
 	}
 	if at == 0 {
 		return
 	}
-	at = max(at, notBefore, q.retry)
-	if q.armed == 0 || at < q.armed {
-		q.armed = at
-		q.opts.Clock.set(q, at)
+	t := q.times()
+	at = max(at, notBefore, t.retry)
+	if t.armed == 0 || at < t.armed {
+		t.armed = at
+		q.laws.Clock.set(q, at)
 	}
 }
 
@@ -134,23 +151,23 @@ func (q *Local) dueHead(clock int64) (place, bool) {
 // due does what the time has come for, a portion at once. It is called by the clock, without mu.
 func (q *Local) due(clock int64) error {
 	q.mu.Lock()
-	q.armed = 0
-	if !q.closed && q.unused(clock) && q.opts.Unused != nil {
+	q.timing.armed = 0
+	if !q.closed && q.unused(clock) && q.laws.Unused != nil {
 		q.mu.Unlock()
-		q.opts.Unused()
+		q.laws.Unused()
 		q.mu.Lock()
 		if q.unused(clock) { // it is still there: not at once again
-			q.retry = clock + retryAfter
+			q.timing.retry = clock + retryAfter
 		}
 	}
-	if q.closed || clock < q.retry {
+	if q.closed || clock < q.timing.retry {
 		q.arm(0)
 		q.mu.Unlock()
 		return nil
 	}
 	expired, err := q.takeExpired(clock)
 	if err != nil {
-		q.retry = clock + retryAfter
+		q.timing.retry = clock + retryAfter
 	}
 	q.account()
 	q.arm(clock) // behind the queues that have waited longer
@@ -192,7 +209,7 @@ func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 // dateHead reads a message to know when it came. It releases mu meanwhile.
 func (q *Local) dateHead(at Pos, order uint64, priority uint8) error {
 	q.mu.Unlock()
-	m, err := q.log.Read(at)
+	m, err := q.laws.log.Read(at)
 	q.mu.Lock()
 	p, present, lost := q.find(priority, order)
 	switch {

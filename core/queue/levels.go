@@ -4,7 +4,9 @@ package queue
 // priorities has one list. What they count, and the spare chunks, they share.
 type levels struct {
 	totals
-	lists []*list // by falling priority; that of priority 0 is always there
+	lists  []*list  // by falling priority; that of priority 0 is always there
+	lowest list     // that of priority 0
+	only   [1]*list // where lists is while it is the only one
 }
 
 // totals are sums over all lists of a queue.
@@ -17,7 +19,7 @@ type totals struct {
 	queue     *Local
 	spare     *block // ready for use
 	heads     *chunk // likewise, linked by next
-	headCount int
+	headCount uint8
 }
 
 // keepLists is the number of lists up to which an empty one stays: as many priorities as people should use cost no
@@ -26,7 +28,9 @@ const keepLists = 16
 
 func (v *levels) init(q *Local) {
 	v.queue = q
-	v.lists = []*list{{totals: &v.totals}}
+	v.lowest.totals = &v.totals
+	v.only[0] = &v.lowest
+	v.lists = v.only[:]
 }
 
 // front returns the first entry of the highest priority, or the chunk it is in; ok is false when there is none.

@@ -68,8 +68,8 @@ func (q *Local) RestoreDelivered(seq uint64) { q.mark.seq.Store(seq) }
 
 // DeliveredRows is what must be written when the queue, which is closed, is forgotten.
 func (q *Local) DeliveredRows() []Row {
-	if q.id == 0 || !q.mark.close() {
+	if q.ID() == 0 || !q.mark.close() {
 		return nil
 	}
-	return []Row{{Table: TableDelivered, Key: string(AppendMarkKey(nil, q.id))}}
+	return []Row{{Table: TableDelivered, Key: string(AppendMarkKey(nil, q.ID()))}}
 }

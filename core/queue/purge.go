@@ -30,7 +30,7 @@ func (q *Local) clear(upTo uint64) (n int, receipt confirm.Receipt, err error) {
 	var positions []Pos
 	for {
 		q.mu.Lock()
-		if positions == nil && q.id != 0 {
+		if positions == nil && q.ID() != 0 {
 			positions = make([]Pos, 0, min(clearAtOnce, q.ready.len))
 		}
 		removed := 0
@@ -106,7 +106,9 @@ func (q *Local) Close(c Condition) (int, error) {
 		return 0, ErrNotEmpty
 	}
 	q.closed = true
-	q.opts.Clock.forget(q)
+	if q.timing != nil {
+		q.laws.Clock.forget(q)
+	}
 	n := q.ready.len
 	subs := q.subs
 	q.subs, q.waiting, q.active = nil, nil, nil

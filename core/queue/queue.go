@@ -90,16 +90,45 @@ type Stats struct {
 	Unreadable                               uint64 // left the queue because the log could not read them
 }
 
+// Laws are the options of any number of queues, and the log that these are in.
+type Laws struct {
+	Options
+	log   Log
+	pager *Pager // never nil
+}
+
+// NewLaws returns laws for queues to share. log may be nil for queues that are in memory only.
+func NewLaws(log Log, o Options) *Laws {
+	l := &Laws{Options: o, log: log, pager: o.Pager}
+	if l.pager == nil {
+		l.pager = unpaged()
+	}
+	return l
+}
+
+// counts are what happened to a queue's messages.
+type counts struct {
+	published, delivered, redelivered, acked uint64
+	losses                                   *losses // nil: none
+}
+
+// losses count messages that left otherwise than by being consumed: most queues have none.
+type losses struct{ expired, dropped, deadLettered, refused, unreadable uint64 }
+
+// lost returns the losses to count one more in.
+func (c *counts) lost() *losses {
+	if c.losses == nil {
+		c.losses = new(losses)
+	}
+	return c.losses
+}
+
 // Local is a queue: a mutex, a list of positions in the log, the subscriptions that take from it, and limits. It keeps
 // no map of what is out with consumers: a Delivery is a token that its holder settles.
 type Local struct {
 	// immutable
+	laws *Laws
 	name string
-	id   uint32 // what the log calls this queue; 0 for a queue that lives in memory only
-	log  Log
-	opts Options
-
-	pager *Pager
 
 	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
 	mu        sync.Mutex
@@ -111,24 +140,21 @@ type Local struct {
 	subs      []*Subscription // consumers, polls not among them
 	active    *Subscription   // the one that gets messages, if only one does
 	waiting   []*Subscription // consumers to be woken, longest waiting first
-	selective int             // consumers with a Match
+	selective int32           // consumers with a Match
 	ranked    bool            // consumers of different priorities exist
 	closed    bool
-	used      int64 // when the queue was used last, kept while Expires is set
-	armed     int64 // when the clock was told to call, 0 when it was not or has
-	retry     int64 // not before this time, because messages could not leave
-	stats     Stats
+	counts    counts
+	timing    *timing // nil: nothing expires, or has so far
 
-	alarm alarm // guarded by the clock's mu
-	mark  Mark  // of what has been taken
+	mark Mark // of what has been taken
 }
 
-// New returns an empty queue. id 0 keeps messages in memory only; log may then be nil.
-func New(name string, id uint32, log Log, o Options) *Local {
-	q := &Local{name: name, id: id, log: log, opts: o, pager: o.Pager, mark: Mark{queue: id}}
-	if q.pager == nil {
-		q.pager = unpaged()
-	}
+// New returns an empty queue with laws of its own. id 0 keeps messages in memory only; log may then be nil.
+func New(name string, id uint32, log Log, o Options) *Local { return NewLaws(log, o).Queue(name, id) }
+
+// Queue returns an empty queue under these laws. id 0 keeps messages in memory only.
+func (l *Laws) Queue(name string, id uint32) *Local {
+	q := &Local{laws: l, name: name, mark: Mark{queue: id}}
 	q.ready.init(q)
 	q.renew()
 	q.arm(0)
@@ -139,7 +165,7 @@ func New(name string, id uint32, log Log, o Options) *Local {
 func (q *Local) Name() string { return q.name }
 
 // ID is what the log calls this queue; 0 when its messages are not in the log.
-func (q *Local) ID() uint32 { return q.id }
+func (q *Local) ID() uint32 { return q.mark.queue }
 
 // Put adds a message that is in the log at position at, or nowhere when at is zero. ErrFull and ErrClosed mean that
 // the queue has not taken it: the caller then acknowledges its reference in the log. ErrBuried means that the queue
@@ -157,7 +183,7 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 // handed over by Bury when their turn comes, and not from within.
 func (q *Local) Deposit(m *message.Message, at Pos) (left []Delivery, err error) {
 	left, err = q.put(m, at)
-	if len(left) > 0 && q.opts.DeadLetter == nil {
+	if len(left) > 0 && q.laws.DeadLetter == nil {
 		_, _ = q.leave(left, LengthLimit)
 		left = nil
 	}
@@ -178,16 +204,16 @@ func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	case q.closed:
 		q.mu.Unlock()
 		return nil, ErrClosed
-	case q.opts.Overflow != DropHead && q.over(1, int64(size)):
+	case q.laws.Overflow != DropHead && q.over(1, int64(size)):
 		return q.refuse(m, at)
-	case !m.Durable() && q.opts.DropTransientWhenIdle && len(q.subs) == 0:
-		q.stats.Dropped++
+	case !m.Durable() && q.laws.DropTransientWhenIdle && len(q.subs) == 0:
+		q.counts.lost().dropped++
 		q.mu.Unlock()
 		return nil, nil
 	}
 	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size), extra: extraOf(m)}
 	clock := m.Time
-	if q.opts.HasTTL {
+	if q.laws.HasTTL {
 		clock = now()
 		e.expires = q.deadline(m.Expires, clock)
 	}
@@ -209,14 +235,14 @@ func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	for _, s := range also {
 		s.waker.Wake()
 	}
-	q.pager.help()
+	q.laws.pager.help()
 	return dropped, nil
 }
 
 // refuse answers a message that does not fit. mu is held, and released.
 func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) {
-	q.stats.Refused++
-	if q.opts.Overflow != RefuseDeadLetter || q.opts.DeadLetter == nil {
+	q.counts.lost().refused++
+	if q.laws.Overflow != RefuseDeadLetter || q.laws.DeadLetter == nil {
 		q.mu.Unlock()
 		return nil, ErrFull
 	}
@@ -226,7 +252,7 @@ func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) 
 	q.unacked++
 	d := Delivery{Message: m, ID: e.id(), pos: at, order: q.order, expires: q.deadline(m.Expires, m.Time),
 		size: uint32(len(m.Body)), extra: extraOf(m),
-		level: min(m.Priority, q.opts.MaxPriority)}
+		level: min(m.Priority, q.laws.MaxPriority)}
 	q.mu.Unlock()
 	return []Delivery{d}, ErrBuried
 }
@@ -240,19 +266,19 @@ type Found struct {
 // Restore adds messages found in the log at start, in the order of their Pos.Seq and behind those restored before,
 // before anybody uses the queue. They are read when they are taken. found is the caller's again afterwards.
 func (q *Local) Restore(found ...Found) {
-	w := q.pager.freezers.get()
+	w := q.laws.pager.freezers.get()
 	q.mu.Lock()
 	for i := range found {
 		f := &found[i]
 		e := q.restored(f)
-		l := q.ready.at(min(f.Info.Priority, q.opts.MaxPriority))
+		l := q.ready.at(min(f.Info.Priority, q.laws.MaxPriority))
 		if w.list != l {
 			w.end()
 			w.list = nil
 		}
 		switch {
 		case w.list != nil:
-		case !q.pager.short() || e.pos.Seq == 0:
+		case !q.laws.pager.short() || e.pos.Seq == 0:
 			l.push(e)
 			continue
 		default:
@@ -264,15 +290,15 @@ func (q *Local) Restore(found ...Found) {
 	w.end()
 	q.arm(0)
 	q.mu.Unlock()
-	q.pager.freezers.put(w)
-	q.pager.help()
+	q.laws.pager.freezers.put(w)
+	q.laws.pager.help()
 }
 
 // restored is the entry of what was found, with the next order. mu is held.
 func (q *Local) restored(f *Found) entry {
 	q.order++
 	e := entry{pos: f.At, order: q.order, expires: f.Info.Expires, size: uint32(f.Info.Size)}
-	if q.opts.HasTTL && f.Info.Time == 0 {
+	if q.laws.HasTTL && f.Info.Time == 0 {
 		e.flags = undated
 	} else {
 		e.expires = q.deadline(f.Info.Expires, f.Info.Time)
@@ -287,24 +313,24 @@ func (q *Local) restored(f *Found) entry {
 func (q *Local) add(e entry, priority uint8) {
 	q.order++
 	e.order = q.order
-	if l := q.ready.at(min(priority, q.opts.MaxPriority)); q.chills(l, &e) {
+	if l := q.ready.at(min(priority, q.laws.MaxPriority)); q.chills(l, &e) {
 		q.chill(l, &e)
 	} else {
 		l.push(e)
 	}
-	q.stats.Published++
+	q.counts.published++
 }
 
 // over reports whether n more messages of size bytes exceed a limit. mu is held.
 func (q *Local) over(n int, size int64) bool {
-	return q.opts.MaxLength > 0 && q.ready.len+n > q.opts.MaxLength ||
-		q.opts.MaxBytes > 0 && q.ready.bytes+size > q.opts.MaxBytes
+	return q.laws.MaxLength > 0 && q.ready.len+n > q.laws.MaxLength ||
+		q.laws.MaxBytes > 0 && q.ready.bytes+size > q.laws.MaxBytes
 }
 
 // overflowing takes messages out from the head until the queue is within its limits: with priorities the oldest of the
 // highest, as RabbitMQ has it. mu is held, and released while a page is read.
 func (q *Local) overflowing() (dropped []Delivery) {
-	if q.opts.Overflow != DropHead {
+	if q.laws.Overflow != DropHead {
 		return nil
 	}
 	for q.over(0, 0) && !q.closed {
@@ -373,9 +399,14 @@ func (e *entry) id() uint64 {
 func (q *Local) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.stats
-	s.Ready, s.Bytes, s.Cached = q.ready.len, q.ready.bytes, q.ready.cached
-	s.Unacked, s.Consumers = q.unacked, len(q.subs)
+	c := &q.counts
+	s := Stats{
+		Ready: q.ready.len, Unacked: q.unacked, Consumers: len(q.subs), Bytes: q.ready.bytes, Cached: q.ready.cached,
+		Published: c.published, Delivered: c.delivered, Redelivered: c.redelivered, Acked: c.acked,
+	}
+	if l := c.losses; l != nil {
+		s.Expired, s.Dropped, s.DeadLettered, s.Refused, s.Unreadable = l.expired, l.dropped, l.deadLettered, l.refused, l.unreadable
+	}
 	return s
 }
 
@@ -400,7 +431,7 @@ func (s *scratch) put(p *positions) {
 
 // ackWith tells the log that tokens are done.
 func (q *Local) ackWith(s *scratch, ds []Delivery) (confirm.Receipt, error) {
-	if q.id == 0 {
+	if q.ID() == 0 {
 		return confirm.Receipt{}, nil
 	}
 	p := s.get()
@@ -418,7 +449,7 @@ func (q *Local) ackAll(ps []Pos) (confirm.Receipt, error) {
 	if len(ps) == 0 {
 		return confirm.Receipt{}, nil
 	}
-	return q.log.Ack(q.id, ps)
+	return q.laws.log.Ack(q.ID(), ps)
 }
 
 // now is the wall clock in Unix milliseconds, the unit of deadlines.

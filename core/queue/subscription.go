@@ -109,7 +109,7 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 		q.mu.Unlock()
 		return s, nil
 	}
-	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) || o.Exclusive && q.opts.Single {
+	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) || o.Exclusive && q.laws.Single {
 		q.mu.Unlock()
 		return nil, ErrExclusive
 	}
@@ -191,12 +191,12 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 	if q.ready.len > 0 && (n > 0 || !s.hungry || s.match != nil) {
 		wake = q.nextWaiting()
 	}
-	q.stats.Delivered += uint64(n)
+	q.counts.delivered += uint64(n)
 	highest := uint64(0)
 	for i := range n {
 		highest = max(highest, dst[i].pos.Seq)
 		if dst[i].Attempts > 0 {
-			q.stats.Redelivered++
+			q.counts.redelivered++
 		}
 	}
 	q.mu.Unlock()
@@ -221,9 +221,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.undeliver(taken - n)
 	}
 	if q.mark.raise(highest) {
-		q.log.Delivered(&q.mark)
+		q.laws.log.Delivered(&q.mark)
 	}
-	if q.opts.HasTTL {
+	if q.laws.HasTTL {
 		return q.withoutLate(dst[:n], again)
 	}
 	return n, again, nil
@@ -246,7 +246,7 @@ func (q *Local) withoutLate(ds []Delivery, again bool) (int, bool, error) {
 func (q *Local) undeliver(n int) {
 	if n > 0 {
 		q.mu.Lock()
-		q.stats.Delivered -= uint64(n)
+		q.counts.delivered -= uint64(n)
 		q.mu.Unlock()
 	}
 }
@@ -315,7 +315,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		if m == nil {
 			at, order, level := e.pos, e.order, p.l.priority
 			q.mu.Unlock()
-			m, err = q.log.Read(at)
+			m, err = q.laws.log.Read(at)
 			q.mu.Lock()
 			there, present, lost := q.find(level, order)
 			p = there
@@ -362,7 +362,7 @@ func (s *Subscription) Settle(ds []Delivery, how Outcome) (confirm.Receipt, erro
 		receipt, err := q.ackWith(&s.scratch, ds)
 		q.mu.Lock()
 		q.unacked -= len(ds)
-		q.stats.Acked += uint64(len(ds))
+		q.counts.acked += uint64(len(ds))
 		q.mu.Unlock()
 		return receipt, err
 	case Reject:
@@ -387,7 +387,7 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 			if d.Attempts++; d.Attempts == 0 {
 				d.Attempts--
 			}
-			if q.opts.MaxAttempts > 0 && int(d.Attempts) > q.opts.MaxAttempts {
+			if q.laws.MaxAttempts > 0 && int(d.Attempts) > q.laws.MaxAttempts {
 				spent = append(spent, *d)
 				continue
 			}
@@ -444,7 +444,7 @@ func (s *Subscription) Close() {
 	if wake != nil {
 		wake.waker.Wake()
 	}
-	if idle && q.opts.Idle != nil {
-		q.opts.Idle()
+	if idle && q.laws.Idle != nil {
+		q.laws.Idle()
 	}
 }

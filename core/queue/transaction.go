@@ -6,12 +6,12 @@ func (q *Local) Ended(ds []Delivery, how Outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.unacked -= len(ds)
-	switch {
+	switch n := uint64(len(ds)); {
 	case how == Ack:
-		q.stats.Acked += uint64(len(ds))
-	case q.opts.DeadLetter != nil:
-		q.stats.DeadLettered += uint64(len(ds))
+		q.counts.acked += n
+	case q.laws.DeadLetter != nil:
+		q.counts.lost().deadLettered += n
 	default:
-		q.stats.Dropped += uint64(len(ds))
+		q.counts.lost().dropped += n
 	}
 }

@@ -137,6 +137,24 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 // addQueue makes the queue and tells cached routes. mu is held.
 func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	e := &queueEntry{spec: s}
+	e.queue = r.lawsOf(e).Queue(s.Name, id)
+	r.queues[s.Name] = e
+	if s.Exclusive != 0 {
+		r.exclusive[s.Exclusive] = append(r.exclusive[s.Exclusive], e)
+	}
+	r.changed(r.exchanges[DefaultExchange])
+	return e
+}
+
+// lawsOf returns what a queue is to obey: the laws of the queue made before it, if they are the same. Queues in their
+// thousands are mostly alike. mu is held.
+func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
+	s := &e.spec
+	limits := limits{s.MaxLength, s.MaxBytes, s.MaxAttempts, s.TTL, s.Overflow, s.MaxPriority, s.HasTTL, s.SingleActive, s.DropTransientWhenIdle}
+	shared := s.Expires == 0 && !s.DeadLetter && !s.AutoDelete // none of them calls back about its queue
+	if shared && r.laws != nil && r.lawsFor == limits {
+		return r.laws
+	}
 	o := queue.Options{
 		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
@@ -153,13 +171,23 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	if s.AutoDelete {
 		o.Idle = func() { r.deleteIdle(e) }
 	}
-	e.queue = queue.New(s.Name, id, r.log, o)
-	r.queues[s.Name] = e
-	if s.Exclusive != 0 {
-		r.exclusive[s.Exclusive] = append(r.exclusive[s.Exclusive], e)
+	laws := queue.NewLaws(r.log, o)
+	if shared {
+		r.laws, r.lawsFor = laws, limits
 	}
-	r.changed(r.exchanges[DefaultExchange])
-	return e
+	return laws
+}
+
+// limits are what queues of shared laws may differ in.
+type limits struct {
+	maxLength   int
+	maxBytes    int64
+	maxAttempts int
+	ttl         int64
+	overflow    queue.Overflow
+	maxPriority uint8
+
+	hasTTL, single, dropTransientWhenIdle bool
 }
 
 func (r *Router) compareQueue(have, want *QueueSpec) error {

@@ -64,6 +64,8 @@ type Router struct {
 	exchanges map[string]*exchange
 	queues    map[string]*queueEntry
 	exclusive map[uint64][]*queueEntry // by the origin they go with
+	laws      *queue.Laws              // shared last; nil: none yet
+	lawsFor   limits                   // what they are for
 }
 
 // Counters count what no queue counts.

@@ -69,33 +69,34 @@ func (s *ExchangeSpec) typeName() string {
 	return s.Kind.String()
 }
 
-// QueueSpec is what a queue is declared with.
+// QueueSpec is what a queue is declared with. The small fields stand together: there may be 100,000 of these.
 type QueueSpec struct {
 	Name       string
 	Durable    bool
-	AutoDelete bool            // goes when its last consumer has gone
-	Exclusive  uint64          // the origin whose own it is, and with which it goes; 0 for shared
-	Arguments  message.Headers // as the client wrote them, for comparison
+	AutoDelete bool // goes when its last consumer has gone
 	Owner      Owner
+
+	SingleActive          bool  // one consumer at a time gets messages
+	MaxPriority           uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
+	Overflow              queue.Overflow
+	HasTTL                bool // messages expire TTL milliseconds after they came, unless their own time is shorter
+	DeadLetter            bool // to DeadLetterExchange; without, dead letters are dropped with a count
+	DropTransientWhenIdle bool
+
+	Exclusive uint64          // the origin whose own it is, and with which it goes; 0 for shared
+	Arguments message.Headers // as the client wrote them, for comparison
 
 	MaxLength          int
 	MaxBytes           int64
-	Overflow           queue.Overflow
 	MaxAttempts        int
-	SingleActive       bool   // one consumer at a time gets messages
-	MaxPriority        uint8  // messages of higher priority come first, up to this one; 0: priorities do not matter
-	HasTTL             bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
 	TTL                int64  // milliseconds, may be 0
 	Expires            int64  // milliseconds without use after which the queue is deleted, 0 for never
-	DeadLetter         bool   // to DeadLetterExchange; without, dead letters are dropped with a count
 	DeadLetterExchange string // "" is the default exchange
 	DeadLetterKey      string // "" keeps the message's own key
 
 	// ConsumerTimeout is how long, in milliseconds, a consumer may keep a delivery before it is requeued, unless the
 	// consumer has a time of its own; 0 for ever. Adapters that can tell keep to it.
 	ConsumerTimeout int64 `json:",omitempty"`
-
-	DropTransientWhenIdle bool
 }
 
 // Binding leads from an exchange to a queue or another exchange.
