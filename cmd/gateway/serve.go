@@ -42,6 +42,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	setHeapGrowth()
 	floor := newHeapFloor()
 	defer runtime.KeepAlive(floor)
 	log := newLogger(f.gateway.Log, stderr)

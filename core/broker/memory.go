@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// Bounds of the body memory a broker takes unasked: a quarter of what the process may use, because the garbage
-// collector lets the heap double, and not more than some disks can refill in a few seconds.
+// Bounds of the body memory a broker takes unasked. It is for messages that are on their way: a backlog is in the log,
+// and what is read from there comes in order and from the system's cache, which has the rest of the machine's memory and
+// gives it back when somebody needs it.
 const (
-	bodyShare         = 4
-	maxBodyMemory     = 4 << 30
-	unknownBodyMemory = 512 << 20 // where the system does not say how much memory there is
+	bodyShare     = 16
+	maxBodyMemory = 64 << 20
 )
 
-// DefaultBodyMemory is Config.BodyMemory when it is 0: a quarter of the smaller of the machine's memory and the limit
-// of the control group, at most 4 GiB.
+// DefaultBodyMemory is Config.BodyMemory when it is 0: a sixteenth of the smaller of the machine's memory and the limit
+// of the control group, at most 64 MiB.
 func DefaultBodyMemory() int64 { return bodyMemoryOf(hostFiles()) }
 
 // hostFiles is where the system tells about itself.
@@ -27,13 +27,7 @@ func hostFiles() fs.FS { return os.DirFS("/") }
 // memoryOf is the memory the process may use, math.MaxInt64 when nobody says.
 func memoryOf(root fs.FS) int64 { return min(machineMemory(root), groupMemory(root)) }
 
-func bodyMemoryOf(root fs.FS) int64 {
-	memory := memoryOf(root)
-	if memory == math.MaxInt64 {
-		return unknownBodyMemory
-	}
-	return min(memory/bodyShare, maxBodyMemory)
-}
+func bodyMemoryOf(root fs.FS) int64 { return min(memoryOf(root)/bodyShare, maxBodyMemory) }
 
 // machineMemory is the RAM as Linux tells it, math.MaxInt64 when nobody does.
 func machineMemory(root fs.FS) int64 {
