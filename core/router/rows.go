@@ -20,7 +20,7 @@ type exchangeRow struct{ ExchangeSpec }
 type queueRow struct {
 	QueueSpec
 	ID               uint32
-	RawDeadLetterKey []byte // it need not be UTF-8
+	RawDeadLetterKey []byte `json:",omitempty"` // it need not be UTF-8
 }
 
 // bindingRow keeps the keys as bytes: they need not be UTF-8.

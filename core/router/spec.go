@@ -69,30 +69,31 @@ func (s *ExchangeSpec) typeName() string {
 	return s.Kind.String()
 }
 
-// QueueSpec is what a queue is declared with. The small fields stand together: there may be 100,000 of these.
+// QueueSpec is what a queue is declared with. The small fields stand together, and what is not set is not
+// written: there may be 100,000 of these.
 type QueueSpec struct {
 	Name       string
-	Durable    bool
-	AutoDelete bool // goes when its last consumer has gone
-	Owner      Owner
+	Durable    bool  `json:",omitempty"`
+	AutoDelete bool  `json:",omitempty"` // goes when its last consumer has gone
+	Owner      Owner `json:",omitempty"`
 
-	SingleActive          bool  // one consumer at a time gets messages
-	MaxPriority           uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
-	Overflow              queue.Overflow
-	HasTTL                bool // messages expire TTL milliseconds after they came, unless their own time is shorter
-	DeadLetter            bool // to DeadLetterExchange; without, dead letters are dropped with a count
-	DropTransientWhenIdle bool
+	SingleActive          bool           `json:",omitempty"` // one consumer at a time gets messages
+	MaxPriority           uint8          `json:",omitempty"` // messages of higher priority come first, up to this one; 0: priorities do not matter
+	Overflow              queue.Overflow `json:",omitempty"`
+	HasTTL                bool           `json:",omitempty"` // messages expire TTL milliseconds after they came, unless their own time is shorter
+	DeadLetter            bool           `json:",omitempty"` // to DeadLetterExchange; without, dead letters are dropped with a count
+	DropTransientWhenIdle bool           `json:",omitempty"`
 
-	Exclusive uint64          // the origin whose own it is, and with which it goes; 0 for shared
-	Arguments message.Headers // as the client wrote them, for comparison
+	Exclusive uint64          `json:",omitempty"` // the origin whose own it is, and with which it goes; 0 for shared
+	Arguments message.Headers `json:",omitempty"` // as the client wrote them, for comparison
 
-	MaxLength          int
-	MaxBytes           int64
-	MaxAttempts        int
-	TTL                int64  // milliseconds, may be 0
-	Expires            int64  // milliseconds without use after which the queue is deleted, 0 for never
-	DeadLetterExchange string // "" is the default exchange
-	DeadLetterKey      string // "" keeps the message's own key
+	MaxLength          int    `json:",omitempty"`
+	MaxBytes           int64  `json:",omitempty"`
+	MaxAttempts        int    `json:",omitempty"`
+	TTL                int64  `json:",omitempty"` // milliseconds, may be 0
+	Expires            int64  `json:",omitempty"` // milliseconds without use after which the queue is deleted, 0 for never
+	DeadLetterExchange string `json:",omitempty"` // "" is the default exchange
+	DeadLetterKey      string `json:",omitempty"` // "" keeps the message's own key
 
 	// ConsumerTimeout is how long, in milliseconds, a consumer may keep a delivery before it is requeued, unless the
 	// consumer has a time of its own; 0 for ever. Adapters that can tell keep to it.
