@@ -159,10 +159,11 @@ func (r *recovery) wasSynced(s *segment) (bool, error) {
 	if err != nil || synced || r.log.salt != 0 {
 		return synced, err
 	}
-	// It may be the first segment of the log that has a salt, and nobody knows which. The first write to that is in one
-	// sector, and nothing comes after it before it is synced.
-	zero, err := r.scan.zeroFrom(min(firstSector, r.scan.size))
-	return !zero, err
+	// It may be the first segment of the log that has a salt, and nobody knows which. The first write to that is the
+	// header and a batch, in one sector and in this order, to a new file, and nothing comes after it before it is
+	// synced: if the header is not whole there is nothing behind it, or it is damage.
+	nothing, err := r.scan.zeroFrom(min(segmentHeaderSize, r.scan.size))
+	return !nothing, err
 }
 
 // claimed reports whether some batch from offset on knows the batch of that number to be synced.
