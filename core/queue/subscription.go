@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"tridge/core/confirm"
 	"tridge/core/message"
@@ -415,11 +416,11 @@ func (s *Subscription) Close() {
 	}
 	s.closed, s.hungry = true, false
 	s.unwait()
-	for i, other := range q.subs {
-		if other == s {
-			q.subs = append(q.subs[:i], q.subs[i+1:]...)
-			break
-		}
+	if i := slices.Index(q.subs, s); i >= 0 {
+		q.subs = slices.Delete(q.subs, i, i+1)
+	}
+	if len(q.subs) == 0 {
+		q.subs, q.waiting = nil, nil
 	}
 	if s.match != nil {
 		q.selective--

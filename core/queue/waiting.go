@@ -1,5 +1,7 @@
 package queue
 
+import "slices"
+
 // The functions here choose whom to wake. All are called with Local.mu held.
 
 // wait puts s at the end of the line of those to be woken.
@@ -18,7 +20,7 @@ func (s *Subscription) unwait() {
 	s.waiting = false
 	for i, other := range s.queue.waiting {
 		if other == s {
-			s.queue.waiting = append(s.queue.waiting[:i], s.queue.waiting[i+1:]...)
+			s.queue.waiting = slices.Delete(s.queue.waiting, i, i+1)
 			return
 		}
 	}
@@ -44,7 +46,7 @@ func (q *Local) nextWaiting() *Subscription {
 	}
 	s := q.waiting[best]
 	s.waiting = false
-	q.waiting = append(q.waiting[:best], q.waiting[best+1:]...)
+	q.waiting = slices.Delete(q.waiting, best, best+1)
 	return s
 }
 
