@@ -31,6 +31,10 @@ func setHeapGrowth() {
 	}
 }
 
+// forgetStart gives back the memory that only the start has needed: over a large log that is some 100 MB, which would stay
+// until the heap has grown by half. It is called when everybody can connect, and nobody waits for it.
+func forgetStart() { debug.FreeOSMemory() }
+
 // memoryLimit is the resident memory, in bytes, over which publishers are held back; 0 is no limit.
 func memoryLimit(a config.Alarms) int64 {
 	if a.MemoryLimit > 0 {

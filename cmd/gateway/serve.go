@@ -161,6 +161,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	if err == nil {
 		open.state.set(nil)
 		log.Info("ready")
+		forgetStart()
 		<-ctx.Done()
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 			err = cause

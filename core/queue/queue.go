@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -424,7 +425,14 @@ func (s *scratch) get() *positions {
 	return new(positions)
 }
 
+// keepPositions is how many positions of memory a subscription keeps: one that has acknowledged a hundred thousand
+// messages at once must not hold 2 MB for the next time.
+const keepPositions = 256
+
 func (s *scratch) put(p *positions) {
+	if cap(p.list) > keepPositions {
+		return
+	}
 	p.list = p.list[:0]
 	s.free.Store(p)
 }
@@ -435,6 +443,7 @@ func (q *Local) ackWith(s *scratch, ds []Delivery) (confirm.Receipt, error) {
 		return confirm.Receipt{}, nil
 	}
 	p := s.get()
+	p.list = slices.Grow(p.list, len(ds))
 	for i := range ds {
 		if ds[i].pos.Seq != 0 {
 			p.list = append(p.list, ds[i].pos)
