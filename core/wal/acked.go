@@ -1,6 +1,9 @@
 package wal
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // ackedSet is what recovery has found acknowledged: pairs of a queue and a sequence number. Where one queue acknowledges
 // many of a stretch of messages a pair costs a bit of each message there, elsewhere eight bytes.
@@ -22,9 +25,9 @@ const (
 
 // ackedPage has the pairs of ackedSpan consecutive sequence numbers.
 type ackedPage struct {
-	dense []ackedBits
-	last  int      // index in dense of the queue met last
-	loose []uint64 // queue, then ackedShift bits of the sequence number; the first tidy of them ascend
+	dense []ackedBits // queues ascend
+	last  int         // index in dense of the queue met last
+	loose []uint64    // queue, then ackedShift bits of the sequence number; the first tidy of them ascend
 	tidy  int
 	limit int // of loose
 }
@@ -87,14 +90,15 @@ func (p *ackedPage) find(queueID uint32) *ackedBits {
 	if p.last < len(p.dense) && p.dense[p.last].queue == queueID {
 		return &p.dense[p.last]
 	}
-	for i := range p.dense {
-		if p.dense[i].queue == queueID {
-			p.last = i
-			return &p.dense[i]
-		}
+	i, found := slices.BinarySearchFunc(p.dense, queueID, byQueue)
+	if !found {
+		return nil
 	}
-	return nil
+	p.last = i
+	return &p.dense[i]
 }
+
+func byQueue(b ackedBits, queueID uint32) int { return cmp.Compare(b.queue, queueID) }
 
 // order sorts the single pairs and gives bits to the queues that have many of them.
 func (p *ackedPage) order() {
@@ -117,6 +121,7 @@ func (p *ackedPage) order() {
 		}
 		all = all[n:]
 	}
+	slices.SortFunc(p.dense, func(a, b ackedBits) int { return cmp.Compare(a.queue, b.queue) })
 	p.loose, p.tidy, p.limit = kept, len(kept), max(2*len(kept), ackedLoose)
 	if len(kept) == 0 {
 		p.loose = nil
