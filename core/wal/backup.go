@@ -11,16 +11,18 @@ import (
 )
 
 const (
-	// unfinishedName is the file that a backup has until it is complete: a log with it is not opened.
+	// unfinishedName and unrepairedName are files that a backup and a repaired log have until they are complete: a log
+	// with one of them is not opened.
 	unfinishedName = "backup.unfinished"
+	unrepairedName = "repair.unfinished"
 	// backupChunk is how much a backup copies at once, and backupSync after how much it waits for the disk. The flush
 	// loop's syncs come in between: a disk that were given a whole segment to write would keep them waiting for it.
 	backupChunk = 1 << 20
 	backupSync  = 8 << 20
 )
 
-// ErrUnfinished says that a directory holds a backup that never came to its end.
-var ErrUnfinished = errors.New("wal: the directory holds an unfinished backup: delete it")
+// ErrUnfinished says that a directory holds a backup or a repair that never came to its end.
+var ErrUnfinished = errors.New("wal: the directory holds an unfinished backup or repair: delete it")
 
 // BackedUp says what a backup holds.
 type BackedUp struct {
@@ -39,6 +41,7 @@ func (l *Log) Backup(ctx context.Context, fs vfs.FS, dir string) (BackedUp, erro
 	if err != nil {
 		return BackedUp{}, err
 	}
+	b.stop = l.stop
 	if err := l.copyTo(ctx, b); err != nil {
 		return BackedUp{}, errors.Join(err, b.undo())
 	}
@@ -147,7 +150,8 @@ func (l *Log) syncedUpTo() (uint32, error) {
 type backup struct {
 	dir   vfs.Dir
 	path  string
-	made  []uint32 // segments, ids ascending
+	stop  <-chan struct{} // closed when the log is; nil when nobody has it open
+	made  []uint32        // segments, ids ascending
 	bytes int64
 	chunk []byte
 }
@@ -167,10 +171,10 @@ func newBackup(fs vfs.FS, dir string) (*backup, error) {
 	}
 	b := &backup{dir: d, path: dir, chunk: make([]byte, backupChunk)}
 	f, err := d.Create(unfinishedName)
-	if err == nil {
-		err = errors.Join(f.Close(), d.Sync())
+	if err != nil { // the mark, if one is there, is that of another backup, which has come since the look
+		return nil, b.failed(err)
 	}
-	if err != nil {
+	if err := errors.Join(f.Close(), d.Sync()); err != nil {
 		return nil, errors.Join(b.failed(err), b.undo())
 	}
 	return b, nil
@@ -214,6 +218,11 @@ func (b *backup) contents(ctx context.Context, to, from vfs.File, size int64) er
 	for at := int64(0); at < size; at += backupChunk {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		select {
+		case <-b.stop: // Close waits for who reads a segment
+			return ErrClosed
+		default:
 		}
 		chunk := b.chunk[:min(size-at, backupChunk)]
 		if n, err := from.ReadAt(chunk, at); n < len(chunk) {
@@ -290,14 +299,14 @@ func (b *backup) undo() error {
 	return nil
 }
 
-// checkFinished returns ErrUnfinished when a backup in d never came to its end.
+// checkFinished returns ErrUnfinished when a backup or a repair in d never came to its end.
 func checkFinished(d vfs.Dir) error {
 	names, err := d.List()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if name == unfinishedName {
+		if name == unfinishedName || name == unrepairedName {
 			return ErrUnfinished
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -393,5 +394,70 @@ func TestCopyOfAStoppedLogIsThatLog(t *testing.T) {
 		if a, b := openOne("log"), openOne("copy"); fmt.Sprint(a) != fmt.Sprint(b) {
 			t.Errorf("seed %d: the copy tells\n%v\nand the log\n%v", seed, b, a)
 		}
+	}
+}
+
+func TestSecondBackupLeavesTheMarkOfTheFirst(t *testing.T) {
+	m, _ := written(t, quiet(t), 60)
+	l, _ := open(t, m, testOptions(t))
+	defer closeLog(t, l)
+	other := vfs.NewMemory()
+	entered, second := make(chan struct{}), make(chan error)
+	begun := make(chan struct{})
+	// The second finds the directory empty, then the first begins, then the second goes on.
+	late := vfs.Inject(other, func(op vfs.Op) error {
+		if op.Kind == vfs.OpCreate {
+			close(entered)
+			<-begun
+		}
+		return nil
+	})
+	go func() { _, err := l.Backup(context.Background(), late, "copy"); second <- err }()
+	<-entered
+	segments := 0
+	first := vfs.Inject(other, func(op vfs.Op) error {
+		if op.Kind != vfs.OpCreate || op.Name == unfinishedName {
+			return nil
+		}
+		if segments++; segments == 2 {
+			close(begun)
+			if err := <-second; !errors.Is(err, fs.ErrExist) {
+				t.Errorf("the second backup: %v", err)
+			}
+			if _, err := openBackup(other, "copy"); !errors.Is(err, ErrUnfinished) {
+				t.Errorf("half a backup: %v", err)
+			}
+		}
+		return nil
+	})
+	if _, err := l.Backup(context.Background(), first, "copy"); err != nil {
+		t.Errorf("the first backup: %v", err)
+	}
+	if _, err := openBackup(other, "copy"); err != nil {
+		t.Errorf("the first backup: %v", err)
+	}
+}
+
+// Close waits for whoever reads a segment, so a backup must not read on.
+func TestBackupEndsWithTheLog(t *testing.T) {
+	m, _ := written(t, quiet(t), 60)
+	l, _ := open(t, m, testOptions(t))
+	closing := make(chan error, 1)
+	to := vfs.Inject(vfs.NewMemory(), func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && len(closing) == 0 {
+			select {
+			case <-l.stop:
+			default:
+				go func() { closing <- l.Close() }()
+				<-l.stop
+			}
+		}
+		return nil
+	})
+	if _, err := l.Backup(context.Background(), to, "copy"); !errors.Is(err, ErrClosed) {
+		t.Errorf("backup: %v", err)
+	}
+	if err := <-closing; err != nil {
+		t.Errorf("close: %v", err)
 	}
 }

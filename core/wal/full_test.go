@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -248,4 +249,60 @@ func TestStartWithoutSpaceSaysSo(t *testing.T) {
 	}
 	l, _ := open(t, m, testOptions(t)) // the next attempt finds space and no lock
 	closeLog(t, l)
+}
+
+// What Close and recovery give back somebody else may take at once: the end of a segment must be written before.
+func TestEndOfASegmentNeedsNoSpaceThatWasGivenBack(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		m := vfs.NewMemory()
+		var full, cut atomic.Bool
+		fs := vfs.Inject(m, func(op vfs.Op) error {
+			switch {
+			case !full.Load() || op.Kind == vfs.OpPreallocate: // what is there keeps its length
+			case op.Kind == vfs.OpTruncate:
+				cut.Store(true)
+			case op.Kind == vfs.OpWrite && cut.Load():
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		l, err := Open(fs, "log", quiet(t), newFound())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			_, r, err := l.Append(body(strings.Repeat("x", 100)), []uint32{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait(t, r)
+		}
+		if killed {
+			back := m.Crash(1)
+			_ = l.Close()
+			fs = vfs.Inject(back, func(op vfs.Op) error {
+				if op.Kind == vfs.OpTruncate {
+					cut.Store(true)
+				} else if op.Kind == vfs.OpWrite && op.Name == segmentName(1) && cut.Load() {
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+		} else {
+			full.Store(true)
+			if err := l.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			full.Store(false)
+		}
+		f := newFound()
+		if l, err = Open(fs, "log", quiet(t), f); err != nil {
+			t.Errorf("killed %v: the next start: %v", killed, err)
+			continue
+		}
+		if len(f.order) != 10 {
+			t.Errorf("killed %v: %d messages, want 10", killed, len(f.order))
+		}
+		_ = l.Close()
+	}
 }

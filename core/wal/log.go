@@ -53,6 +53,7 @@ type Log struct {
 	index    indexBuilder // of the last segment
 	rows     map[rowKey]*rowPlace
 	moved    movedTable
+	unread   unreadRecords // by sequence number
 	lastSeq  uint64
 
 	number   uint64        // of the last batch begun
@@ -350,28 +351,33 @@ func (l *Log) sealTail() error {
 	return l.dir.Sync() // the preparer has removed its reserve
 }
 
-// seal cuts f at end, which is synced up to there, and writes the index, unless it is nil, and a footer.
+// seal writes the index, unless it is nil, and a footer at end of f, which is synced up to there, and ends the file behind
+// them. The space behind end is given back last: it is where the index and the footer go, and on a full disk whoever
+// else writes would take it at once.
 func seal(f vfs.File, of seed, end int, index *indexBuilder, footer footerRecord) error {
-	if err := f.Truncate(int64(end)); err != nil {
-		return err
-	}
 	if index != nil {
 		footer.index = end
-		if err := writeSynced(f, of, end, appendIndex(nil, index)); err != nil {
+		if err := writeRecord(f, of, end, appendIndex(nil, index)); err != nil {
+			return err
+		}
+		// The footer says that what is before it was synced, and a bad record there would be taken for corruption.
+		if err := f.Sync(); err != nil {
 			return err
 		}
 		end += index.size()
 	}
-	// Not before the index is safe: the footer says that what is before it was synced, and a bad record there would be
-	// taken for corruption.
-	return writeSynced(f, of, end, appendFooter(nil, footer))
-}
-
-// writeSynced writes a record at offset of a segment and syncs it.
-func writeSynced(f vfs.File, of seed, offset int, record []byte) error {
-	sum(of, uint32(offset), record)
-	if _, err := f.WriteAt(record, int64(offset)); err != nil {
+	if err := writeRecord(f, of, end, appendFooter(nil, footer)); err != nil {
+		return err
+	}
+	if err := f.Truncate(int64(end + footerSize)); err != nil {
 		return err
 	}
 	return f.Sync()
+}
+
+// writeRecord writes a record at offset of a segment.
+func writeRecord(f vfs.File, of seed, offset int, record []byte) error {
+	sum(of, uint32(offset), record)
+	_, err := f.WriteAt(record, int64(offset))
+	return err
 }

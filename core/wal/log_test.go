@@ -219,3 +219,13 @@ func TestEverythingLivingComesBack(t *testing.T) {
 		})
 	}
 }
+
+// newLogWith is a log that was written to and closed.
+func newLogWith(t testing.TB, write func(l *Log)) *vfs.Memory {
+	t.Helper()
+	m := vfs.NewMemory()
+	l, _ := open(t, m, testOptions(t))
+	write(l)
+	closeLog(t, l)
+	return m
+}

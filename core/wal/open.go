@@ -16,7 +16,7 @@ import (
 const lockName = "lock"
 
 // Open opens the log in dir, which is made when missing, and tells to what it holds. Damage to what was synced is a
-// *CorruptionError, a log of a newer format a *VersionError, a backup that never came to its end ErrUnfinished; each
+// *CorruptionError, a log of a newer format a *VersionError, a backup or repair that never came to its end ErrUnfinished; each
 // leaves the directory as it was. A torn tail, left by a crash, is cut off with a warning: nothing in it had been
 // confirmed. A log that can only be read because the disk is full cannot be opened: the error is the system's
 // (vfs.NoSpace), and nothing is changed that the next attempt needs.
@@ -28,6 +28,11 @@ func Open(fs vfs.FS, dir string, o Options, to queue.Recovery) (*Log, error) {
 	if err := checkFinished(d); err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)
 	}
+	return openIn(d, dir, o, to)
+}
+
+// openIn is Open of a directory that may be marked unfinished.
+func openIn(d vfs.Dir, dir string, o Options, to queue.Recovery) (*Log, error) {
 	lock, err := d.Lock(lockName)
 	if err != nil {
 		return nil, fmt.Errorf("wal: open %s: %w", dir, err)

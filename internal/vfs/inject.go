@@ -56,11 +56,15 @@ type injectedFS struct {
 	before func(Op) error
 }
 
-func (f injectedFS) Dir(path string) (Dir, error) {
+func (f injectedFS) Dir(path string) (Dir, error) { return f.dir(path, f.inner.Dir) }
+
+func (f injectedFS) Existing(path string) (Dir, error) { return f.dir(path, f.inner.Existing) }
+
+func (f injectedFS) dir(path string, find func(string) (Dir, error)) (Dir, error) {
 	if err := f.before(Op{Kind: OpDir, Name: path}); err != nil {
 		return nil, err
 	}
-	d, err := f.inner.Dir(path)
+	d, err := find(path)
 	if err != nil {
 		return nil, err
 	}

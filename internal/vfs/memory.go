@@ -75,6 +75,21 @@ func (m *Memory) Dir(path string) (Dir, error) {
 	return d, nil
 }
 
+// Existing implements FS.
+func (m *Memory) Existing(path string) (Dir, error) {
+	path = filepath.Clean(path)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.crashed {
+		return nil, ErrCrashed
+	}
+	d := m.dirs[path]
+	if d == nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return d, nil
+}
+
 // memoryDir is guarded by m.mu.
 type memoryDir struct {
 	m       *Memory

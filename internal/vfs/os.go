@@ -22,6 +22,19 @@ func (OS) Dir(path string) (Dir, error) {
 	return osDir(path), nil
 }
 
+// Existing implements FS.
+func (OS) Existing(path string) (Dir, error) {
+	path = filepath.Clean(path)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("not a directory")}
+	}
+	return osDir(path), nil
+}
+
 // makeDir makes path and its missing parents and syncs the parent of each one it made.
 func makeDir(path string) error {
 	info, err := os.Stat(path)

@@ -19,11 +19,17 @@ func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || systemNoSpace(err)
 }
 
+// Unreadable reports whether err says that the disk cannot read what is there, a bad sector for instance, while the
+// operation itself was right.
+func Unreadable(err error) bool { return errors.Is(err, syscall.EIO) }
+
 // FS is a file system.
 type FS interface {
 	// Dir returns the directory at path and makes it, with its parents, when it is missing. Once it has returned, a
 	// crash does not take the directory away.
 	Dir(path string) (Dir, error)
+	// Existing returns the directory at path and makes none: a missing one is fs.ErrNotExist.
+	Existing(path string) (Dir, error)
 }
 
 // Dir is one directory. Names are plain names, without separators. What Create, Rename and Remove did is safe from a
