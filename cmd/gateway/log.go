@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tridge/core/broker"
 	"tridge/core/wal"
 	"tridge/internal/vfs"
 )
@@ -128,9 +129,13 @@ func repairLog(dir, to string, out io.Writer) error {
 		return fmt.Errorf("log repair: %s is not empty: name a directory that is, or is not there yet", to)
 	}
 	parts, messages := 0, 0
-	err = wal.Repair(vfs.OS{}, dir, filepath.Join(to, "log"), func(l wal.Lost) {
+	atLeast := ""
+	adopted, err := broker.Repair(vfs.OS{}, dir, to, func(l wal.Lost) {
 		parts++
 		messages += l.Messages
+		if l.AtLeast {
+			atLeast = "at least "
+		}
 		fmt.Fprintln(out, loss(l)) // a write that fails is told of by Flush
 	})
 	if err != nil {
@@ -139,7 +144,10 @@ func repairLog(dir, to string, out io.Writer) error {
 	if parts == 0 {
 		fmt.Fprintln(out, "nothing was damaged")
 	} else {
-		fmt.Fprintf(out, "%d parts lost, %d messages in them\n", parts, messages)
+		fmt.Fprintf(out, "%d parts lost, %s%d messages in them\n", parts, atLeast, messages)
+	}
+	for _, q := range adopted {
+		fmt.Fprintf(out, "the declaration of a queue is lost: its %d messages are in the queue %s of vhost %s\n", q.Messages, q.Name, q.VHost)
 	}
 	fmt.Fprintf(out, "written to %s: gateway serve --data %s\n", to, to)
 	return nil
@@ -153,7 +161,11 @@ func loss(l wal.Lost) string {
 	case l.From == 0 && l.To == 0:
 		text = fmt.Sprintf("%08d.log: missing", l.Segment)
 	}
-	text += fmt.Sprintf("; %d messages", l.Messages)
+	atLeast := ""
+	if l.AtLeast {
+		atLeast = "at least "
+	}
+	text += fmt.Sprintf("; %s%d messages", atLeast, l.Messages)
 	if l.Acks > 0 {
 		text += fmt.Sprintf("; %d acknowledgements behind it may be half of a transaction and were left out, so their messages come again", l.Acks)
 	}

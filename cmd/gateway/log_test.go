@@ -172,3 +172,36 @@ func TestLogRefusesWhatItCannotLookAt(t *testing.T) {
 		t.Error("the missing directory was made")
 	}
 }
+
+func TestLogRepairSaysWhereMessagesWithoutAQueueAre(t *testing.T) {
+	dir, at := dataDirectory(t) // its queue was never declared
+	path := filepath.Join(dir, "log")
+	l, err := wal.Open(vfs.OS{}, path, wal.Options{SegmentSize: 1 << 16}, nothing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.Append(&message.Message{Key: "q", Body: []byte("lost"), Guarantee: message.AtLeastOnce}, []uint32{1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damaged := filepath.Join(path, "00000002.log")
+	data, err := os.ReadFile(damaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at.Offset+at.Size-2] ^= 1
+	if err := os.WriteFile(damaged, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	stdout, stderr, code := command(t, "", "log", "repair", dir, to)
+	if code != 0 || !strings.Contains(stdout, "its 1 messages are in the queue repaired.1 of vhost /\n") {
+		t.Fatalf("code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	stdout, stderr, code = command(t, "", "log", "export", "--data", to, "repaired.1")
+	if code != 0 || !strings.Contains(stdout, `"messages":1`) {
+		t.Errorf("export: code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}

@@ -197,10 +197,14 @@ func (r *recovery) forget() error {
 			return err
 		}
 	}
-	for _, q := range r.orphans {
-		if _, err := q.Close(queue.Condition{}); err != nil {
+	for id, q := range r.orphans {
+		n, err := q.Close(queue.Condition{})
+		if err != nil {
 			return err
 		}
+		// A repair declares a queue for messages that have lost theirs, and a start refuses damage: these were deleted.
+		r.config.Slog.Warn("messages of a queue that was deleted are dropped: the gateway ended before it had done so",
+			"id", id, "messages", n)
 		if _, err := q.Discard(); err != nil {
 			return err
 		}

@@ -58,7 +58,12 @@ func (r *Router) queueRows(s *QueueSpec, id uint32) []queue.Row {
 	if id == 0 {
 		return nil
 	}
-	return []queue.Row{{Table: queue.TableTopology, Key: rowKey(r.name, "queue", s.Name), Value: rowValue(queueRow{*s, id, []byte(s.DeadLetterKey)})}}
+	return []queue.Row{QueueRow(r.name, *s, id)}
+}
+
+// QueueRow is the row that declares a durable queue which the log calls id.
+func QueueRow(vhost string, s QueueSpec, id uint32) queue.Row {
+	return queue.Row{Table: queue.TableTopology, Key: rowKey(vhost, "queue", s.Name), Value: rowValue(queueRow{s, id, []byte(s.DeadLetterKey)})}
 }
 
 // bindingRows is what makes a binding durable: nothing when an end of it is not.
@@ -104,6 +109,18 @@ func RowQueue(row queue.Row) (vhost, name string, id uint32, err error) {
 		return "", "", 0, fmt.Errorf("router: topology row %q: %w", row.Key, err)
 	}
 	return parts[0], parts[2], s.ID, nil
+}
+
+// RowDelayed returns what the log calls the place where delayed messages of a virtual host wait, if row says so, else 0.
+func RowDelayed(row queue.Row) (id uint32) {
+	var parts []string
+	if row.Table != queue.TableTopology || json.Unmarshal([]byte(row.Key), &parts) != nil || len(parts) < 3 || parts[1] != kindDelayed {
+		return 0
+	}
+	if json.Unmarshal(row.Value, &id) != nil {
+		return 0
+	}
+	return id
 }
 
 // Restore rebuilds the declarations from the rows found in the log. It returns the queues by what the log calls them,

@@ -319,7 +319,7 @@ func FuzzSegment(f *testing.F) {
 		}
 		left := newFound()
 		var lost []Lost
-		if err := repair(m, "log", "new", quiet(t), func(l Lost) { lost = append(lost, l) }); err == nil {
+		if err := repair(m, "log", "new", quiet(t), nobody{}, func(l Lost) { lost = append(lost, l) }); err == nil {
 			l, err := Open(m, "new", quiet(t), left)
 			if err != nil {
 				t.Fatalf("the repaired log: %v", err)

@@ -18,7 +18,7 @@ type inspector struct {
 
 // lockStopped locks the log in dir, which must have a segment and which nobody may have open (vfs.ErrLocked).
 func lockStopped(fs vfs.FS, dir string) (d vfs.Dir, ids []uint32, lock io.Closer, err error) {
-	if d, err = fs.Dir(dir); err == nil {
+	if d, err = fs.Existing(dir); err == nil {
 		err = checkFinished(d)
 	}
 	if err == nil {

@@ -3,6 +3,7 @@ package wal
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -148,8 +149,22 @@ func TestVerifyOfAnOpenLogIsRefused(t *testing.T) {
 }
 
 func TestVerifyOfNoLogIsAnError(t *testing.T) {
-	if err := Verify(vfs.NewMemory(), "log", func(Report) error { return nil }); err == nil || !strings.Contains(err.Error(), "no segment") {
+	m := vfs.NewMemory()
+	if _, err := m.Dir("log"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Verify(m, "log", func(Report) error { return nil }); err == nil || !strings.Contains(err.Error(), "no segment") {
 		t.Errorf("verify: %v", err)
+	}
+}
+
+func TestLookingAtALogMakesNoDirectory(t *testing.T) {
+	m := vfs.NewMemory()
+	if err := Verify(m, "log", func(Report) error { return nil }); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("verify: %v", err)
+	}
+	if _, err := m.Existing("log"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("verify has made the directory: %v", err)
 	}
 }
 

@@ -3,6 +3,8 @@ package wal
 import (
 	"errors"
 	"slices"
+
+	"tridge/core/queue"
 )
 
 // Lost is a part of a damaged log that cannot be read.
@@ -13,8 +15,9 @@ type Lost struct {
 	// Messages is how many messages were there: by the index of the segment, or else by the numbers that are missing, which
 	// leaves out survivors of older segments. Of several parts without an index the first has the number of all.
 	Messages int
-	// Acks is how many acknowledgements behind it, up to the next batch, were not believed: they may be half of a
-	// transaction. Their messages come again.
+	AtLeast  bool // there may have been more than Messages: no index says
+	// Acks is how many acknowledgements behind it were not believed: they may be half of a transaction. Their messages
+	// come again.
 	Acks int
 	Err  error // what is wrong
 }
@@ -24,12 +27,15 @@ type lenient struct {
 	*inspector
 	lost    []Lost
 	counted int    // those before have their number of messages
+	salted  bool   // the segments from here on have salted checksums
 	doubted bool   // between damage and the next batch
 	record  []byte // the index of the segment, nil when there is none
+	trusted *trustedIndex
+	rescued []rescuedRows
 }
 
-// run goes through all segments and learns what lives in them.
-func (w *lenient) run() error {
+// run goes through all segments and tells to what lives in them.
+func (w *lenient) run(to queue.Recovery) error {
 	w.values = map[rowKey]*[]byte{}
 	w.copies.short = w.log.options.shortRun
 	w.salt()
@@ -59,7 +65,7 @@ func (w *lenient) run() error {
 			return err
 		}
 	}
-	return w.tell(nobody{})
+	return w.tell(to)
 }
 
 // salt learns what checksums begin with, from whatever header is right.
@@ -76,13 +82,10 @@ func (w *lenient) salt() {
 	}
 }
 
-// nobody is a recovery that needs to be told nothing.
-type nobody struct{}
-
 // missing reports the segments between two that are there.
 func (w *lenient) missing(before, after uint32) {
 	if after-before > 1 {
-		w.lost = append(w.lost, Lost{Segment: before + 1, Through: after - 1, Err: errMissing})
+		w.lost = append(w.lost, Lost{Segment: before + 1, Through: after - 1, AtLeast: true, Err: errMissing})
 	}
 }
 
@@ -98,7 +101,7 @@ func (w *lenient) known(seq uint64) {
 
 // damaged notes that bytes of a segment are lost.
 func (w *lenient) damaged(s *segment, from, to int, err error) {
-	w.lost = append(w.lost, Lost{Segment: s.id, Through: s.id, From: uint32(from), To: uint32(to), Err: err})
+	w.lost = append(w.lost, Lost{Segment: s.id, Through: s.id, From: uint32(from), To: uint32(to), AtLeast: true, Err: err})
 	w.doubted = true
 }
 
@@ -108,11 +111,14 @@ func (w *lenient) segment(s *segment, last bool) error {
 		return err
 	}
 	first := len(w.lost)
-	w.doubted, w.record = false, nil
+	w.doubted, w.record, w.trusted = false, nil, nil
 	w.index = indexBuilder{times: true}
 	w.index.reset()
 	if err := w.header(s); err != nil {
 		return err
+	}
+	if len(w.lost) > first {
+		w.trust(last)
 	}
 	sealed := false
 	offset, batchEnd := segmentHeaderSize, segmentHeaderSize
@@ -158,10 +164,18 @@ func (w *lenient) segment(s *segment, last bool) error {
 			continue
 		}
 		w.damaged(s, offset, next, damage)
+		if w.trusted == nil {
+			w.trust(last)
+		}
 		offset = next
 	}
 	if !sealed && !last && offset >= w.scan.size && (len(w.lost) == first || int(w.lost[len(w.lost)-1].To) != w.scan.size) {
 		w.damaged(s, w.scan.size, w.scan.size, errEnd)
+	}
+	if w.trusted != nil {
+		if err := w.enterIndex(s, first); err != nil {
+			return &CorruptionError{Segment: s.id, Offset: uint32(w.trusted.footer.index), Err: err}
+		}
 	}
 	w.remember(s)
 	w.count(first)
@@ -182,7 +196,8 @@ func (w *lenient) header(s *segment) error {
 	case err != nil:
 		s.seed = seedOf(s.id, l.salt)
 		w.scan.seed = s.seed
-		if first, _ := w.scan.next(segmentHeaderSize); first == w.scan.size { // it may be older than salts
+		// It may be older than salts. But behind a segment that has one, what is right without is in a publisher's body.
+		if first, _ := w.scan.next(segmentHeaderSize); first == w.scan.size && !w.salted {
 			s.seed = seedOf(s.id, 0)
 			w.scan.seed = s.seed
 		}
@@ -194,6 +209,7 @@ func (w *lenient) header(s *segment) error {
 	default:
 		w.known(h.lastSeq)
 		l.number = h.firstBatch - 1
+		w.salted = h.salt != 0
 	}
 	return nil
 }
@@ -214,7 +230,9 @@ func (w *lenient) accept(offset int, f frame, record []byte) error {
 			return errFormat
 		}
 		w.log.number = max(w.log.number, footer.number)
-		w.known(footer.lastSeq)
+		if w.trusted == nil {
+			w.known(footer.lastSeq)
+		}
 		return nil
 	case recordIndex:
 		w.record = slices.Clone(record)
@@ -248,19 +266,37 @@ func (w *lenient) enterRecord(offset uint32, f frame, record []byte) error {
 		return err
 	}
 	switch {
+	case w.trusted != nil:
+		if e.kind == recordAck && !w.doubted {
+			w.trusted.sure[string(e.ack)] = struct{}{}
+		}
+		return nil // what the index says of it comes when the segment has been read
 	case e.kind == recordAck && w.doubted:
 		w.lost[len(w.lost)-1].Acks += e.count
 		return nil
-	case e.kind == recordMessage && e.copied:
-		w.known(e.seq) // its original was before it, if only in what is lost
-	case e.kind == recordMessage && e.seq > w.log.lastSeq:
-		w.known(e.seq - 1)
 	}
-	if err := w.enter(&e, w.index.mark()); err != nil {
+	return w.enterEntry(&e)
+}
+
+// enterEntry applies an entry whose record is there.
+func (w *lenient) enterEntry(e *entry) error {
+	w.met(e)
+	if err := w.enter(e, w.index.mark()); err != nil {
 		return err
 	}
-	w.index.add(&e)
+	w.index.add(e)
 	return nil
+}
+
+// met concludes from the number of a message how many are missing before it.
+func (w *lenient) met(e *entry) {
+	switch {
+	case e.kind != recordMessage:
+	case e.copied:
+		w.known(e.seq) // its original was before it, if only in what is lost
+	case e.seq > w.log.lastSeq:
+		w.known(e.seq - 1)
+	}
 }
 
 // footerOf reads the footer at offset, whose checksum is right.
@@ -296,7 +332,7 @@ func (w *lenient) count(first int) {
 		}
 	}
 	for i := range lost {
-		lost[i].Messages = counts[i]
+		lost[i].Messages, lost[i].AtLeast = counts[i], false
 	}
 	w.counted = max(w.counted, len(w.lost))
 }

@@ -8,6 +8,19 @@ import (
 	"tridge/internal/vfs"
 )
 
+// Salvage is told, as by Open, of what lives in a log that is repaired, and may add to it.
+type Salvage interface {
+	queue.Recovery
+	// Rows returns what the new log is to hold besides. It is called once, when everything has been told of. damaged says
+	// that something is lost.
+	Rows(damaged bool) []queue.Row
+}
+
+// nobody is a Salvage that needs to be told nothing.
+type nobody struct{}
+
+func (nobody) Rows(bool) []queue.Row { return nil }
+
 // Row and Message implement queue.Recovery.
 func (nobody) Row(queue.Row, queue.Pos) error                { return nil }
 func (nobody) Message(queue.Pos, queue.Info, []uint32) error { return nil }
@@ -16,15 +29,17 @@ func (nobody) Message(queue.Pos, queue.Info, []uint32) error { return nil }
 // empty. The damaged log is not changed, except that the lock file appears if there was none; nobody may have it open
 // (vfs.ErrLocked). Messages keep their sequence numbers. A bad record is left out, and everything up to the next good one
 // with it; report is told of each part that is lost, in the order of the log. A torn tail is no loss: nothing in it was
-// confirmed. What acknowledgements or newer rows were in a part that is lost is undone: such messages come again.
+// confirmed. What acknowledgements or rows were in a part that is lost says the index of its segment; where that is lost,
+// too, they are undone, and such messages come again. salvage is told of what is left.
 //
-// An error says that the new log is not complete, and report may not have been called. A log of a newer format is a
+// An error says that the new log is not complete; it stays marked and is not opened (ErrUnfinished). report may not have
+// been called. A log of a newer format is a
 // *VersionError.
-func Repair(fs vfs.FS, from, to string, report func(Lost)) error {
-	return repair(fs, from, to, Options{}, report)
+func Repair(fs vfs.FS, from, to string, s Salvage, report func(Lost)) error {
+	return repair(fs, from, to, Options{}, s, report)
 }
 
-func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error) {
+func repair(fs vfs.FS, from, to string, o Options, salvage Salvage, report func(Lost)) (err error) {
 	i, err := inspect(fs, from)
 	if err != nil {
 		return err
@@ -32,10 +47,12 @@ func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error
 	defer func() { err = errors.Join(err, i.close()) }()
 	i.log.options = o.withDefaults()
 	w := lenient{inspector: i}
-	if err := w.run(); err != nil {
+	if err := w.run(salvage); err != nil {
 		return fmt.Errorf("wal: repair %s: %w", from, err)
 	}
-	if err := empty(fs, to); err != nil {
+	rows := salvage.Rows(len(w.lost) > 0)
+	d, err := mark(fs, to)
+	if err != nil {
 		return err
 	}
 	o.lastSeq = i.log.lastSeq
@@ -47,7 +64,7 @@ func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error
 			fatal(err)
 		}
 	}
-	l, err := Open(fs, to, o, nobody{})
+	l, err := openIn(d, to, o, nobody{})
 	if err != nil {
 		return err
 	}
@@ -57,7 +74,23 @@ func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error
 			break
 		}
 	}
-	if err = errors.Join(err, l.Close(), failed); err != nil {
+	for n := 0; n < len(w.rescued) && err == nil; n++ {
+		err = c.rescue(&w.rescued[n])
+	}
+	if err == nil {
+		_, _, err = l.AppendTx(&queue.Tx{Rows: rows}, nil)
+	}
+	err = errors.Join(err, l.Close(), failed)
+	if err == nil {
+		err = d.Sync() // before the mark goes: what it stands before must be there
+	}
+	if err == nil {
+		err = d.Remove(unrepairedName)
+	}
+	if err == nil {
+		err = d.Sync()
+	}
+	if err != nil {
 		return fmt.Errorf("wal: repair %s into %s: %w", from, to, err)
 	}
 	for _, each := range w.lost {
@@ -66,20 +99,27 @@ func repair(fs vfs.FS, from, to string, o Options, report func(Lost)) (err error
 	return nil
 }
 
-// empty makes sure that nothing is in dir.
-func empty(fs vfs.FS, dir string) error {
+// mark makes dir, in which nothing may be, a directory that is not opened until the mark is removed.
+func mark(fs vfs.FS, dir string) (vfs.Dir, error) {
 	d, err := fs.Dir(dir)
 	if err != nil {
-		return fmt.Errorf("wal: repair into %s: %w", dir, err)
+		return nil, fmt.Errorf("wal: repair into %s: %w", dir, err)
 	}
 	names, err := d.List()
 	if err == nil && len(names) > 0 {
 		err = fmt.Errorf("it is not empty: %s", names[0])
 	}
-	if err != nil {
-		return fmt.Errorf("wal: repair into %s: %w", dir, err)
+	var f vfs.File
+	if err == nil {
+		f, err = d.Create(unrepairedName)
 	}
-	return nil
+	if err == nil {
+		err = errors.Join(f.Close(), d.Sync())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wal: repair into %s: %w", dir, err)
+	}
+	return d, nil
 }
 
 // carrier copies what lives from one log to another.
@@ -128,4 +168,21 @@ func (c *carrier) carry(src *entrySource) error {
 		c.to.commit()
 		return nil
 	})
+}
+
+// rescue copies rows whose record is lost.
+func (c *carrier) rescue(r *rescuedRows) error {
+	p := messagePayload{rows: r.rows}
+	c.survivors(c.from, r.segment, r.offset, frame{kind: recordRows, rows: r.count}, p)
+	if len(c.rows) == 0 {
+		return nil
+	}
+	c.to.mu.Lock()
+	defer c.to.mu.Unlock()
+	if err := c.to.reserve(align(frameSize+len(p.rows)), entryFixed+len(p.rows)); err != nil {
+		return err
+	}
+	c.put(c.to, false, p)
+	c.to.commit()
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tridge/core/message"
@@ -21,7 +22,7 @@ func repaired(t testing.TB, m *vfs.Memory) ([]Lost, *Log, *found) {
 		before[id] = contents(t, m, id)
 	}
 	var lost []Lost
-	if err := repair(m, "log", "new", testOptions(t), func(l Lost) { lost = append(lost, l) }); err != nil {
+	if err := repair(m, "log", "new", testOptions(t), nobody{}, func(l Lost) { lost = append(lost, l) }); err != nil {
 		t.Fatalf("repair: %v", err)
 	}
 	for id, data := range before {
@@ -211,7 +212,7 @@ func TestRepairNamesWhatIsLost(t *testing.T) {
 					n++
 				}
 			}
-			return []Lost{{Segment: 2, Through: 3, Messages: n}}
+			return []Lost{{Segment: 2, Through: 3, Messages: n, AtLeast: true}}
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -272,7 +273,7 @@ func TestRepairReadsAroundAnUnreadableSector(t *testing.T) {
 	p := ps[3]
 	lost := 0
 	fs := unreadable{m, segmentName(p.Segment), int64(p.Offset)}
-	if err := repair(fs, "log", "new", testOptions(t), func(l Lost) { lost += l.Messages }); err != nil {
+	if err := repair(fs, "log", "new", testOptions(t), nobody{}, func(l Lost) { lost += l.Messages }); err != nil {
 		t.Fatal(err)
 	}
 	f := newFound()
@@ -311,6 +312,14 @@ func (u unreadable) Dir(path string) (vfs.Dir, error) {
 	return unreadableDir{d, u}, err
 }
 
+func (u unreadable) Existing(path string) (vfs.Dir, error) {
+	d, err := u.FS.Existing(path)
+	if path != "log" {
+		return d, err
+	}
+	return unreadableDir{d, u}, err
+}
+
 func (d unreadableDir) Open(name string) (vfs.File, error) {
 	f, err := d.Dir.Open(name)
 	if name != d.of.name {
@@ -324,27 +333,27 @@ func (f unreadableFile) ReadAt(p []byte, at int64) (int, error) {
 		return f.File.ReadAt(p, at)
 	}
 	n, _ := f.File.ReadAt(p[:max(f.at-at, 0)], at)
-	return n, errors.New("input/output error")
+	return n, syscall.EIO
 }
 
 func TestRepairWritesNothingOverAnything(t *testing.T) {
 	m, _ := written(t, quiet(t), 5)
 	none := func(Lost) {}
-	if err := repair(m, "log", "log", testOptions(t), none); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if err := repair(m, "log", "log", testOptions(t), nobody{}, none); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("in place: %v", err)
 	}
 	l, err := Open(m, "other", testOptions(t), newFound())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := repair(m, "other", "new", testOptions(t), none); !errors.Is(err, vfs.ErrLocked) {
+	if err := repair(m, "other", "new", testOptions(t), nobody{}, none); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("of an open log: %v, want ErrLocked", err)
 	}
 	closeLog(t, l)
-	if err := repair(m, "log", "other", testOptions(t), none); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if err := repair(m, "log", "other", testOptions(t), nobody{}, none); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("into a log: %v", err)
 	}
-	if err := repair(vfs.NewMemory(), "log", "new", testOptions(t), none); err == nil {
+	if err := repair(vfs.NewMemory(), "log", "new", testOptions(t), nobody{}, none); err == nil {
 		t.Error("of no log: no error")
 	}
 }
@@ -369,4 +378,29 @@ func TestRepairKeepsAMessageForItsRow(t *testing.T) {
 		t.Errorf("the row keeps message %d, want %d", f.kept["3/k"].Seq, kept.Seq)
 	}
 	checkBody(t, l, f.kept["3/k"], "kept")
+}
+
+func TestUnfinishedRepairIsNotOpened(t *testing.T) {
+	m, _ := written(t, quiet(t), 200)
+	failures := 0
+	for n := int64(1); n < 60; n++ {
+		to := fmt.Sprint("new", n)
+		if repair(failAt(m, n, syscall.EIO), "log", to, quiet(t), nobody{}, func(Lost) {}) != nil {
+			failures++
+		}
+		f := newFound()
+		l, err := Open(m, to, testOptions(t), f)
+		switch {
+		case err == nil:
+			closeLog(t, l)
+			if len(f.order) != 0 && len(f.order) != 200 { // none when it failed before it began
+				t.Errorf("operation %d failed, and %d messages of 200 were opened as a log", n, len(f.order))
+			}
+		case !errors.Is(err, ErrUnfinished):
+			t.Errorf("operation %d: %v", n, err)
+		}
+	}
+	if failures < 10 {
+		t.Errorf("only %d operations failed", failures)
+	}
 }
