@@ -440,22 +440,29 @@ func TestSecondBackupLeavesTheMarkOfTheFirst(t *testing.T) {
 
 // Close waits for whoever reads a segment, so a backup must not read on.
 func TestBackupEndsWithTheLog(t *testing.T) {
-	m, _ := written(t, quiet(t), 60)
-	l, _ := open(t, m, testOptions(t))
-	closing := make(chan error, 1)
+	o := testOptions(t)
+	o.SegmentSize = 8 * backupChunk
+	l, _ := open(t, vfs.NewMemory(), o)
+	for range 3 {
+		_, r, err := l.Append(body(strings.Repeat("x", backupChunk)), []uint32{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, r)
+	}
+	closing, writes := make(chan error, 1), 0
 	to := vfs.Inject(vfs.NewMemory(), func(op vfs.Op) error {
-		if op.Kind == vfs.OpWrite && len(closing) == 0 {
-			select {
-			case <-l.stop:
-			default:
-				go func() { closing <- l.Close() }()
-				<-l.stop
-			}
+		if op.Kind != vfs.OpWrite {
+			return nil
+		}
+		if writes++; writes == 1 {
+			go func() { closing <- l.Close() }()
+			<-l.stop
 		}
 		return nil
 	})
-	if _, err := l.Backup(context.Background(), to, "copy"); !errors.Is(err, ErrClosed) {
-		t.Errorf("backup: %v", err)
+	if _, err := l.Backup(context.Background(), to, "copy"); !errors.Is(err, ErrClosed) || writes != 1 {
+		t.Errorf("backup: %v after %d writes, want 1", err, writes)
 	}
 	if err := <-closing; err != nil {
 		t.Errorf("close: %v", err)

@@ -36,11 +36,13 @@ func TestRepairBelievesNoRecordsInABody(t *testing.T) {
 			t.Fatal(err)
 		}
 		wait(t, r)
+		appendTo(t, l, "last", []uint32{1}) // so that the segment was synced, whatever is left of it
 		closeLog(t, l)
 		f := file(t, m, p.Segment)
 		flip(t, f, int64(p.Offset)+20)
 		if header {
 			damageIndex(t, m, p.Segment)
+			flip(t, f, int64(indexOf(t, m, p.Segment))-20) // the batch that the index is in
 			flip(t, f, 20)
 			size, err := f.Size()
 			if err != nil {
