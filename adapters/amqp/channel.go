@@ -70,6 +70,9 @@ func (ch *channel) handle(ctx context.Context, f wire.Frame) error {
 		if err := ch.conn.passHeld(ch); err != nil {
 			return err
 		}
+		if ch.closing { // one of them has closed it
+			return ch.handleClosing(f)
+		}
 	}
 	err = ch.method(ctx, id, arguments)
 	if e, ok := err.(*Error); ok {

@@ -249,6 +249,9 @@ func (c *conn) closedByPeer(arguments []byte) error {
 // fail closes a channel for an error of its own.
 func (c *conn) fail(number uint16, e *Error) error {
 	ch := c.channels[number]
+	if ch.closing { // one of its publishes that was held has done so
+		return nil
+	}
 	c.server.config.Log.Info("channel closed", "conn", c.socket.RemoteAddr(), "vhost", c.vhost, "channel", number, "err", e)
 	if err := ch.release(); err != nil {
 		return err

@@ -194,3 +194,55 @@ func TestConnectionThatDoesNotPublishIsNotBlocked(t *testing.T) {
 		c.hangUp()
 	})
 }
+
+func TestParkedPublishThatFailsEndsTheMethodBehindIt(t *testing.T) {
+	for _, behind := range []struct {
+		name   string
+		method wire.Method
+	}{
+		{"basic.get", &wire.BasicGet{Queue: "work"}},
+		{"queue.purge", &wire.QueuePurge{Queue: "work"}},
+		{"queue.delete", &wire.QueueDelete{Queue: "work"}},
+		{"queue.declare", &wire.QueueDeclare{Queue: "another"}},
+	} {
+		t.Run(behind.name, func(t *testing.T) {
+			inBubble(t, Limits{}, func(b *bench) {
+				c := b.dial()
+				c.queue("work", "one")
+				b.gate.Set(session.Disk, true)
+				c.publish("nowhere", "x", durable, "lost") // 404 when it is released
+				c.blocked("low on disk")
+				c.send(1, behind.method)
+				c.quiet()
+				b.gate.Set(session.Disk, false)
+				c.expect(0, &wire.ConnectionUnblocked{})
+				c.expect(1, &wire.ChannelClose{})
+				c.quiet()
+				_ = c.socket.Close()
+				<-c.served
+				synctest.Wait()
+				if qs := b.router.Queues(); len(qs) != 1 || qs[0].Unacked != 0 || qs[0].Ready != 1 {
+					t.Errorf("in the end: %+v", qs)
+				}
+			})
+		})
+	}
+}
+
+func TestMistakeBehindAParkedPublishThatFailsClosesTheChannelOnce(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("work", "one")
+		b.gate.Set(session.Disk, true)
+		c.publish("nowhere", "x", durable, "lost")
+		c.blocked("low on disk")
+		c.send(1, &wire.BasicAck{DeliveryTag: 99}) // overtakes, and is an error of its own
+		c.quiet()
+		b.gate.Set(session.Disk, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
+		c.expect(1, &wire.ChannelClose{})
+		c.quiet()
+		_ = c.socket.Close()
+		<-c.served
+	})
+}
