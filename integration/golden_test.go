@@ -32,7 +32,7 @@ type house struct {
 
 func newHouse() *house {
 	log := queuetest.NewLog()
-	h := &house{retained: retained.New("/", log), log: slog.New(slog.DiscardHandler)}
+	h := &house{retained: retained.New("/", log, nil), log: slog.New(slog.DiscardHandler)}
 	last := uint32(0)
 	h.router = router.New(router.Config{
 		Name: "/", Log: log, Retainer: h.retained, Slog: h.log,

@@ -60,7 +60,7 @@ func (s state) Range(t queue.Table) iter.Seq2[string, []byte] { return maps.All(
 func newGateway(t *testing.T, limits Limits) *gateway {
 	t.Helper()
 	log := queuetest.NewLog()
-	return startGateway(t, log, retained.New("/", log), limits)
+	return startGateway(t, log, retained.New("/", log, nil), limits)
 }
 
 // startGateway starts a gateway over what log holds, as after a restart.

@@ -31,7 +31,7 @@ func (s *watchedState) Put(rows ...queue.Row) (confirm.Receipt, error) {
 func newWatchedGateway(t *testing.T, limits Limits, before func(*gateway, queue.Row)) *gateway {
 	t.Helper()
 	log := queuetest.NewLog()
-	g := startGateway(t, log, retained.New("/", log), limits)
+	g := startGateway(t, log, retained.New("/", log, nil), limits)
 	g.server.config.State = &watchedState{state{log}, func(row queue.Row) { before(g, row) }}
 	return g
 }

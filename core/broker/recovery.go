@@ -139,7 +139,7 @@ func (r *recovery) build() error {
 		if err != nil {
 			return err
 		}
-		v := &VHost{Retained: retained.New(name, r.log), Replies: book}
+		v := &VHost{Retained: retained.New(name, r.log, r.config.Slog), Replies: book}
 		v.Router = router.New(router.Config{
 			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Pager: r.pager, Clock: r.clock, Slog: r.config.Slog,
 		})

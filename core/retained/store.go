@@ -1,6 +1,8 @@
 package retained
 
 import (
+	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -14,12 +16,14 @@ type Store struct {
 	// immutable
 	vhost string
 	log   queue.Log
+	slog  *slog.Logger
 
 	// guarded by mu; leaf: call nothing while held
-	mu     sync.RWMutex
-	root   node
-	len    int
-	graves []*value // removed lately, oldest first
+	mu         sync.RWMutex
+	root       node
+	len        int
+	graves     []*value // removed lately, oldest first
+	unreadable uint64   // values removed because the log could not read them
 }
 
 // graveyard is how many removed values are remembered: as many as publishers could overtake each other by.
@@ -37,13 +41,19 @@ type value struct {
 	at      queue.Pos
 	expires int64 // Unix ms, 0 for never
 	cleared bool  // removed; remembered for a while so that a message overtaken by its removal does not come back
+	ours    bool  // removed because it could not be read, and not by a publisher
 }
 
 // separator keeps virtual hosts apart in the rows' keys. It is not a legal byte of a virtual host's name.
 const separator = "\x00"
 
-// New returns an empty store.
-func New(vhost string, log queue.Log) *Store { return &Store{vhost: vhost, log: log} }
+// New returns an empty store. log is told of messages that cannot be read; nil: nobody is.
+func New(vhost string, messages queue.Log, log *slog.Logger) *Store {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Store{vhost: vhost, log: messages, slog: log}
+}
 
 // Row is written in the record of m: it makes m the last value of its key, or removes the value when the body is empty
 // ([MQTT-3.3.1-6], [MQTT-3.3.1-10]).
@@ -57,7 +67,17 @@ func (s *Store) Row(m *message.Message) queue.Row {
 
 // Keep makes m, whose record is at position at, the last value of its key, unless a later one is known already.
 func (s *Store) Keep(m *message.Message, at queue.Pos) {
-	s.set(&value{key: m.Key, at: at, expires: m.Expires, cleared: len(m.Body) == 0})
+	v := &value{key: m.Key, at: at, expires: m.Expires, cleared: len(m.Body) == 0}
+	if s.set(v) || v.cleared {
+		return
+	}
+	// What removed the value before this one because it could not be read must not remove this one, too.
+	again, _, err := s.log.Append(m, nil, s.Row(m))
+	if err != nil {
+		s.slog.Error("retained message not kept", "vhost", s.vhost, "key", m.Key, "err", err)
+		return
+	}
+	s.set(&value{key: m.Key, at: again, expires: m.Expires})
 }
 
 // Restore takes over a row found in the log at start; the deadline is read with the message. It answers false for a
@@ -70,7 +90,8 @@ func (s *Store) Restore(rowKey string, at queue.Pos) bool {
 	return ok
 }
 
-func (s *Store) set(v *value) {
+// set makes v the last value of its key, unless a later one is known. It answers false when that is no publisher's.
+func (s *Store) set(v *value) bool {
 	v.key = strings.Clone(v.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +108,7 @@ func (s *Store) set(v *value) {
 		n = next
 	}
 	if n.value != nil && n.value.at.Seq > v.at.Seq {
-		return // overtaken: the log has the other one last
+		return !n.value.ours // overtaken: the log has the other one last
 	}
 	if n.value != nil && !n.value.cleared {
 		s.len--
@@ -95,7 +116,7 @@ func (s *Store) set(v *value) {
 	n.value = v
 	if !v.cleared {
 		s.len++
-		return
+		return true
 	}
 	s.graves = append(s.graves, v)
 	if len(s.graves) > graveyard {
@@ -103,6 +124,7 @@ func (s *Store) set(v *value) {
 		s.graves[0] = nil
 		s.graves = s.graves[1:]
 	}
+	return true
 }
 
 // prune removes the removed value v of key, and the nodes that are empty then. It reports whether n is.
@@ -132,6 +154,30 @@ func (s *Store) Len() int {
 	return s.len
 }
 
+// Unreadable is how many values have been removed because the log could not read them.
+func (s *Store) Unreadable() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.unreadable
+}
+
+// lose removes a value that cannot be read, in the log as well, as a publisher would: every subscriber to come would meet
+// it. One that cannot be removed now is met, and tried, again.
+func (s *Store) lose(v *value, why error) {
+	s.slog.Error("a retained message cannot be read and is removed", "vhost", s.vhost, "key", v.key, "message", v.at.Seq,
+		"segment", v.at.Segment, "offset", v.at.Offset, "err", why)
+	removal := &message.Message{Key: v.key, Guarantee: message.AtLeastOnce, Retain: true}
+	at, _, err := s.log.Append(removal, nil, s.Row(removal))
+	if err != nil {
+		s.slog.Error("a retained message that cannot be read is still there", "vhost", s.vhost, "key", v.key, "err", err)
+		return
+	}
+	s.set(&value{key: v.key, at: at, cleared: true, ours: true})
+	s.mu.Lock()
+	s.unreadable++
+	s.mu.Unlock()
+}
+
 // Cursor walks over the retained messages that matched when it was opened.
 type Cursor struct {
 	store *Store
@@ -153,7 +199,8 @@ func (s *Store) Open(pattern string, noDollar bool) *Cursor {
 }
 
 // Next returns the next message; ok is false at the end. Expired ones are left out, as are those replaced or removed
-// since the cursor was opened: the subscriber has those from its subscription.
+// since the cursor was opened: the subscriber has those from its subscription. One that cannot be read is removed with a
+// count; an error is about the log.
 func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 	for len(c.found) > 0 {
 		v := c.found[0]
@@ -166,6 +213,10 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 		if err != nil {
 			if !c.store.current(v) {
 				continue // replaced while we looked: its record may be gone
+			}
+			if errors.Is(err, queue.ErrUnreadable) {
+				c.store.lose(v, err)
+				continue
 			}
 			return nil, false, err
 		}

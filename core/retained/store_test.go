@@ -39,7 +39,7 @@ func keys(t *testing.T, s *Store, pattern string, noDollar bool) []string {
 
 func TestPatternsFindTheirKeys(t *testing.T) {
 	log := queuetest.NewLog()
-	s := New("/", log)
+	s := New("/", log, nil)
 	for _, key := range []string{"a", "a.b", "a.b.c", "a.c", "b", "$SYS.x", "a..b"} {
 		keep(t, s, log, &message.Message{Key: key, Body: []byte(key)})
 	}
@@ -68,7 +68,7 @@ func TestPatternsFindTheirKeys(t *testing.T) {
 
 func TestLaterValueWinsInWhateverOrderItArrives(t *testing.T) {
 	log := queuetest.NewLog()
-	s := New("/", log)
+	s := New("/", log, nil)
 	old, clear := &message.Message{Key: "k", Body: []byte("old")}, &message.Message{Key: "k"}
 	at1, _, _ := log.Append(old, nil, s.Row(old))
 	at2, _, _ := log.Append(clear, nil, s.Row(clear))
@@ -84,7 +84,7 @@ func TestLaterValueWinsInWhateverOrderItArrives(t *testing.T) {
 
 func TestExpiredValuesAreLeftOut(t *testing.T) {
 	log := queuetest.NewLog()
-	s := New("/", log)
+	s := New("/", log, nil)
 	now := time.Now().UnixMilli()
 	keep(t, s, log, &message.Message{Key: "gone", Body: []byte("x"), Expires: now - 1})
 	keep(t, s, log, &message.Message{Key: "here", Body: []byte("x"), Expires: now + 1_000_000})
@@ -95,7 +95,7 @@ func TestExpiredValuesAreLeftOut(t *testing.T) {
 
 func TestRemovedKeysLeaveNothingBehind(t *testing.T) {
 	log := queuetest.NewLog()
-	s := New("/", log)
+	s := New("/", log, nil)
 	for i := range 3 * graveyard {
 		key := fmt.Sprintf("device.%d.state", i)
 		keep(t, s, log, &message.Message{Key: key, Body: []byte("x")})
@@ -106,5 +106,56 @@ func TestRemovedKeysLeaveNothingBehind(t *testing.T) {
 	}
 	if len(log.Rows(queue.TableRetained)) != 0 {
 		t.Error("rows are left in the log")
+	}
+}
+
+// unreadable is a log some of whose messages are damaged.
+type unreadable struct {
+	*queuetest.Log
+	damaged map[uint64]bool
+}
+
+func (l *unreadable) Read(p queue.Pos) (*message.Message, error) {
+	if l.damaged[p.Seq] {
+		return nil, fmt.Errorf("checksum: %w", queue.ErrUnreadable)
+	}
+	return l.Log.Read(p)
+}
+
+func TestDamagedMessageIsRemovedAndHoldsUpNoOther(t *testing.T) {
+	log := &unreadable{Log: queuetest.NewLog(), damaged: map[uint64]bool{2: true}}
+	s := New("/", log, nil)
+	for _, key := range []string{"a", "b", "c"} {
+		keep(t, s, log.Log, &message.Message{Key: key, Body: []byte("x"), Retain: true})
+	}
+	for range 2 {
+		if got := keys(t, s, "#", false); !slices.Equal(got, []string{"a", "c"}) {
+			t.Errorf("found %q", got)
+		}
+	}
+	if n := s.Unreadable(); n != 1 || s.Len() != 2 || len(log.Rows(queue.TableRetained)) != 2 {
+		t.Errorf("%d removed; %d left, %d in the log", n, s.Len(), len(log.Rows(queue.TableRetained)))
+	}
+	keep(t, s, log.Log, &message.Message{Key: "b", Body: []byte("new"), Retain: true})
+	if got := keys(t, s, "#", false); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("found %q after a new value", got)
+	}
+}
+
+func TestValueThatComesWhileADamagedOneIsRemovedStays(t *testing.T) {
+	log := &unreadable{Log: queuetest.NewLog(), damaged: map[uint64]bool{1: true}}
+	s := New("/", log, nil)
+	keep(t, s, log.Log, &message.Message{Key: "a", Body: []byte("x"), Retain: true})
+	m := &message.Message{Key: "a", Body: []byte("new"), Retain: true}
+	at, _, err := log.Append(m, nil, s.Row(m)) // on its way: in the log, and not yet here
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(t, s, "#", false); len(got) != 0 {
+		t.Errorf("found %q", got)
+	}
+	s.Keep(m, at)
+	if got := keys(t, s, "#", false); !slices.Equal(got, []string{"a"}) || len(log.Rows(queue.TableRetained)) != 1 {
+		t.Errorf("found %q, %d in the log", got, len(log.Rows(queue.TableRetained)))
 	}
 }
