@@ -80,6 +80,9 @@ func (a *alarms) setDiskFull(full bool) {
 	}
 }
 
+// diskShort reports whether the disk has no space to spare: the log's word counts at once.
+func (a *alarms) diskShort() bool { return a.diskFull.Load() || a.gate.Shut()&session.Disk != 0 }
+
 // run looks at the figures until ctx ends.
 func (a *alarms) run(ctx context.Context) {
 	tick := time.NewTicker(alarmEvery)

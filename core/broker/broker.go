@@ -151,8 +151,11 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 	bodies := queue.NewBudget(max(c.BodyMemory, 0))
 	alarms := newAlarms(c, pages.dir, bodies)
 	c.Log.DiskFull = alarms.setDiskFull
+	clock := newClock(c.Slog)
+	// What time has to write must not take the space that acknowledgements need: only they make room.
+	clock.HoldWhile(alarms.diskShort)
 	r := &recovery{
-		config: c, bodies: bodies, pager: pages.pager, clock: newClock(c.Slog),
+		config: c, bodies: bodies, pager: pages.pager, clock: clock,
 		log: &openingLog{}, tables: map[queue.Table]map[string][]byte{},
 	}
 	log, err := wal.Open(c.FS, filepath.Join(c.Dir, logDirectory), c.Log, r)

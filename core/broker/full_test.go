@@ -6,8 +6,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/router"
 	"tridge/core/session"
 	"tridge/core/wal"
 	"tridge/internal/vfs"
@@ -53,5 +56,54 @@ func TestFullDiskShutsTheGateUntilThereIsSpace(t *testing.T) {
 		if err := b.Close(); !errors.Is(err, want) {
 			t.Errorf("close: %v, want %v", err, want)
 		}
+	}
+}
+
+// TestTimeWritesNothingWhileTheDiskIsShort: what is delayed is not released and what expires makes no dead letters, which
+// would take the space that acknowledgements need. What expires and is only dropped goes.
+func TestTimeWritesNothingWhileTheDiskIsShort(t *testing.T) {
+	files := vfs.NewMemory()
+	files.SetFree(1 << 20)
+	b, err := Open(Config{Dir: "data", FS: files, Slog: slog.New(slog.DiscardHandler), DiskFree: 2 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if s := b.Gate().Shut(); s != session.Disk {
+		t.Fatalf("shut for %q, want disk", s)
+	}
+	v, _ := b.VHost(DefaultVHost)
+	for _, spec := range []router.QueueSpec{
+		{Name: "letters", Durable: true, HasTTL: true, TTL: 1, DeadLetter: true, DeadLetterKey: "dead"},
+		{Name: "dead", Durable: true}, {Name: "later", Durable: true}, {Name: "plain", Durable: true, HasTTL: true, TTL: 20},
+	} {
+		if _, _, err := v.Router.DeclareQueue(spec, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := v.Router.NewPublisher(v.Router.NewOrigin())
+	publish := func(key string, delay int64) {
+		m := &message.Message{Key: key, Body: []byte("m"), Guarantee: message.AtLeastOnce, Time: time.Now().UnixMilli()}
+		if _, _, err := p.PublishAfter(delay, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stats := func(name string) queue.Stats {
+		q, err := v.Router.Queue(name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q.Stats()
+	}
+	publish("later", 1)
+	publish("letters", 0)
+	publish("plain", 0) // due last: when it has gone the clock has been at the others
+	for deadline := time.Now().Add(10 * time.Second); stats("plain").Expired == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the clock does not run")
+		}
+	}
+	if later, dead, letters := stats("later"), stats("dead"), stats("letters"); later.Ready != 0 || dead.Ready != 0 || letters.Ready != 1 {
+		t.Errorf("released %d, dead letters %d, %d where it expired", later.Ready, dead.Ready, letters.Ready)
 	}
 }

@@ -47,8 +47,9 @@ func openPositions(c Config) (*positions, error) {
 	return p, nil
 }
 
-// close ends the pager. Nobody may need a page any more.
+// close ends the pager. Whoever still needs a page is answered queue.ErrClosed.
 func (p *positions) close() error {
+	p.pager.Close()
 	p.stop()
 	p.run.Wait()
 	return errors.Join(p.file.Close(), p.dir.Remove(scratchName))

@@ -12,6 +12,7 @@ import (
 // deadline, one goroutine and one timer, however many messages and queues there are.
 type Clock struct {
 	failed func(queue string, err error) // immutable
+	held   func() bool                   // see HoldWhile; immutable once Run has begun
 	wake   chan struct{}                 // capacity 1: the first deadline has changed
 
 	mu    sync.Mutex // leaf, taken after a sleeper's
@@ -33,6 +34,14 @@ func (q *Local) clockAlarm() *alarm { return &q.times().alarm }
 func NewClock(failed func(queue string, err error)) *Clock {
 	return &Clock{failed: failed, wake: make(chan struct{}, 1)}
 }
+
+// HoldWhile has nothing written on behalf of time as long as held answers true: neither is released what was delayed nor
+// do messages become dead letters because they have expired. It is asked again every second, and whenever somebody takes
+// from a queue with such messages: it must be quick and is called with a queue's lock held. Call it before Run.
+func (c *Clock) HoldWhile(held func() bool) { c.held = held }
+
+// holds reports whether nothing may be written on behalf of time. A nil clock never holds.
+func (c *Clock) holds() bool { return c != nil && c.held != nil && c.held() }
 
 const (
 	// lookAgain is how long the clock sleeps at most while there is a deadline: deadlines are wall time, and this is

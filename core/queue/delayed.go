@@ -45,8 +45,9 @@ const (
 )
 
 // NewDelayed returns an empty one. release is called by the clock's goroutine, with no lock held, and takes over what is
-// due; what it returns goes on waiting until the time it has then. With an error it has taken nothing, and all of it is
-// offered again in a second. The name is for the clock's errors.
+// due; what it returns goes on waiting until the time it has then. With an error it has taken nothing: then each is offered
+// alone, so that one that cannot leave holds up no other, and those that fail again wait a second. The name is for the
+// clock's errors.
 func NewDelayed(name string, clock *Clock, release func(due []Held) (back []Held, err error)) *Delayed {
 	return &Delayed{name: name, clock: clock, release: release, transient: map[uint64]*message.Message{}}
 }
@@ -99,6 +100,9 @@ func (d *Delayed) due(clock int64) error {
 	d.mu.Lock()
 	d.armed = 0
 	var portion []Held
+	if clock >= d.retry && d.clock.holds() {
+		d.retry = clock + retryAfter
+	}
 	for bytes := 0; clock >= d.retry && len(portion) < releaseAtOnce && bytes < releaseBytes; {
 		if len(d.heap) == 0 || d.heap[0].due > clock {
 			break
@@ -114,16 +118,16 @@ func (d *Delayed) due(clock int64) error {
 		portion = append(portion, h)
 	}
 	d.mu.Unlock()
-	var back []Held
-	var err error
-	if len(portion) > 0 {
-		if back, err = d.release(portion); err != nil {
-			back = portion
-		}
+	if len(portion) == 0 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.arm(clock)
+		return nil
 	}
+	back, failed, err := d.offer(portion, clock)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil {
+	if failed { // it is not about any of them, so those behind would fare no better
 		d.retry = clock + retryAfter
 	}
 	for _, h := range back {
@@ -131,6 +135,33 @@ func (d *Delayed) due(clock int64) error {
 	}
 	d.arm(clock) // behind those that have waited longer
 	return err
+}
+
+// offer has a portion released, together or else one by one. It returns what goes on waiting, whether that is all of it
+// because of an error, and the error. It is called without mu.
+func (d *Delayed) offer(portion []Held, clock int64) (back []Held, failed bool, err error) {
+	if back, err = d.release(portion); err == nil {
+		return back, false, nil
+	}
+	if len(portion) == 1 { // those behind are before it the next time, should it be to blame
+		return []Held{{Due: clock + retryAfter, Pos: portion[0].Pos, Message: portion[0].Message}}, true, err
+	}
+	left := 0
+	var last error
+	for i := range portion {
+		one := portion[i : i+1]
+		again, err := d.release(one)
+		if err != nil {
+			last = err
+			left++
+			again = []Held{{Due: clock + retryAfter, Pos: one[0].Pos, Message: one[0].Message}}
+		}
+		back = append(back, again...)
+	}
+	if left == len(portion) { // none has its own time then: the next attempt finds them in order
+		return portion, true, last
+	}
+	return back, false, last
 }
 
 // before is the order of the heap. What is not in the log comes after what is.

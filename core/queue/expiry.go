@@ -9,10 +9,11 @@ import (
 
 // timing is what a queue keeps that does something on time.
 type timing struct {
-	used  int64 // when the queue was used last, kept while Expires is set
-	armed int64 // when the clock was told to call, 0 when it was not or has
-	retry int64 // not before this time, because messages could not leave
-	alarm alarm // guarded by the clock's mu
+	used  int64    // when the queue was used last, kept while Expires is set
+	armed int64    // when the clock was told to call, 0 when it was not or has
+	retry int64    // not before this time, because messages could not leave
+	stuck *cursors // past expired messages that cannot leave before retry; nil when Take has met none
+	alarm alarm    // guarded by the clock's mu
 }
 
 // times makes q.timing when it is needed first.
@@ -57,6 +58,40 @@ func (q *Local) missed() {
 	if q.ready.mortal > 0 && q.hungry() == 0 {
 		q.passed = q.order
 	}
+}
+
+// detained reports whether expired messages have to stay for now: a while ago they could not leave, or the clock holds
+// those that would become dead letters. Those that are only dropped go, which makes room.
+func (q *Local) detained(clock int64) bool {
+	if q.timing != nil && clock < q.timing.retry {
+		return true
+	}
+	if q.laws.DeadLetter == nil || !q.laws.Clock.holds() {
+		return false
+	}
+	q.times().retry = clock + retryAfter
+	return true
+}
+
+// foremost is the first entry but for expired ones that have to stay, or the chunk it may be in: they must hold up
+// nobody who could take what is behind them.
+func (q *Local) foremost() (place, bool) {
+	if q.timing != nil && q.timing.stuck != nil && !q.detained(now()) {
+		q.timing.stuck = nil
+	}
+	if q.timing == nil || q.timing.stuck == nil {
+		return q.ready.front()
+	}
+	return q.timing.stuck.next(&q.ready)
+}
+
+// passOver has Take look behind the expired entry at p as long as it has to stay.
+func (q *Local) passOver(p place) {
+	t := q.times()
+	if t.stuck == nil {
+		t.stuck = new(cursors)
+	}
+	t.stuck.pass(p)
 }
 
 // unused reports whether the queue has not been used for as long as it may.
@@ -160,7 +195,7 @@ func (q *Local) due(clock int64) error {
 			q.timing.retry = clock + retryAfter
 		}
 	}
-	if q.closed || clock < q.timing.retry {
+	if q.closed || q.detained(clock) {
 		q.arm(0)
 		q.mu.Unlock()
 		return nil

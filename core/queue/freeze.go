@@ -207,12 +207,12 @@ func (q *Local) thaw(p place) error {
 			return nil // somebody else has thawed it: what was read may be another's
 		}
 		if err != nil {
-			return q.laws.pager.lost(q, err)
+			return q.lost(err)
 		}
 	}
 	coded, err := of.entries(data)
 	if err != nil {
-		return q.laws.pager.lost(q, err)
+		return q.lost(err)
 	}
 	l, to := c.of, (*chunk)(nil)
 	r := pageReader{data: coded}
@@ -273,7 +273,9 @@ func (q *Local) relieve(b *block) int {
 	return 0
 }
 
-// errLost is what a page that cannot be read ends the process with.
-func errLost(q *Local, err error) error {
-	return fmt.Errorf("queue %q: positions of waiting messages cannot be read back: %w", q.name, err)
+// lost is told that a page cannot be read. mu is released while others are told of it.
+func (q *Local) lost(err error) error {
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	return q.laws.pager.lost(fmt.Errorf("queue %q: positions of waiting messages cannot be read back: %w", q.name, err))
 }

@@ -12,7 +12,8 @@ import (
 type Log interface {
 	// Append stores m once on behalf of queues, together with rows: all of it in one record, so no crash separates
 	// them. Nothing is on disk until the receipt is redeemed. It blocks only while more bytes than the log allows
-	// wait for the disk.
+	// wait for the disk. An error that is ErrTooLarge (errors.Is) is about what was given, here and in AppendTx; any
+	// other is about the log.
 	Append(m *message.Message, queues []uint32, rows ...Row) (Pos, confirm.Receipt, error)
 	// AppendTx stores everything in tx as one record: after a crash all of it is there or none. The positions are
 	// those of tx.Publishes, in order; dst is reused for them.
@@ -36,8 +37,12 @@ type RunReader interface {
 	ReadRun(ps []Pos, ms []*message.Message) int
 }
 
-// ErrUnreadable says that the message at a position is not there or damaged.
-var ErrUnreadable = errors.New("queue: message cannot be read")
+var (
+	// ErrUnreadable says that the message at a position is not there or damaged.
+	ErrUnreadable = errors.New("queue: message cannot be read")
+	// ErrTooLarge says that what was to be stored together does not fit one record. It will not fit the next time.
+	ErrTooLarge = errors.New("queue: too large for one record of the log")
+)
 
 // Pos says where a message is in the log. The zero Pos is "not in the log".
 type Pos struct {

@@ -23,7 +23,7 @@ type PagerOptions struct {
 	Memory int64   // bytes of positions in memory beyond which they leave it
 	File   Scratch // nil: positions are coded, and stay in memory
 	Slog   *slog.Logger
-	// Fatal is called, with a queue's lock held, when positions cannot be read back: only a restart finds them again, in
+	// Fatal is called, with no queue's lock held, when positions cannot be read back: only a restart finds them again, in
 	// the log. The default logs and exits the process. When it returns, whoever needed them gets the error.
 	Fatal func(error)
 }
@@ -48,6 +48,7 @@ type Pager struct {
 
 	failing bool // Run's own: the last write failed
 
+	closed    atomic.Bool
 	lent      atomic.Int64 // blocks that queues have
 	threshold atomic.Int64 // blocks above which the hand moves: the limit, or more when what is there cannot leave
 
@@ -341,9 +342,15 @@ func (p *Pager) release(pg *page) {
 	p.slots.giveBack(pg.unit, int(pg.size))
 }
 
-// lost is told that a page of q cannot be read.
-func (p *Pager) lost(q *Local, err error) error {
-	err = errLost(q, err)
+// lost is told that a page cannot be read, and returns what whoever needed it is told. It is called with no lock held.
+func (p *Pager) lost(err error) error {
+	if p.closed.Load() {
+		return ErrClosed
+	}
 	p.fatal(err)
 	return err
 }
+
+// Close says that the file is about to be closed: whoever needs a page from now on, because its session outlives the
+// broker, gets ErrClosed, and the process does not end for it.
+func (p *Pager) Close() { p.closed.Store(true) }

@@ -182,6 +182,22 @@ func TestPageThatCannotBeReadEndsTheProcess(t *testing.T) {
 	}
 }
 
+func TestPositionsNeededAfterThePagerHasClosedEndNoProcess(t *testing.T) {
+	pager, file := paging(t, queue.PagerOptions{})
+	log := queuetest.NewLog()
+	q := queue.New("q", 1, log, queue.Options{Pager: pager})
+	for range 200 {
+		put(t, q, log, "m")
+	}
+	eventually(t, "not written", func() bool { s := pager.Stats(); return s.Waiting == 0 && s.Used == 0 && s.Written > 0 })
+	pager.Close()
+	file.fail(errors.New("file already closed"), nil)
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	if n, err := s.Take(make([]queue.Delivery, 10)); n != 0 || !errors.Is(err, queue.ErrClosed) {
+		t.Errorf("took %d, %v", n, err)
+	}
+}
+
 // TestEverythingAtOnce has publishers, consumers that requeue and reject, a selective one, purges, expiry and the pager
 // work on one queue. In the end every message has left it exactly once.
 func TestEverythingAtOnce(t *testing.T) {

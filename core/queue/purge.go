@@ -37,6 +37,7 @@ func (q *Local) clear(upTo uint64) (n int, receipt confirm.Receipt, err error) {
 		removed, positions, err = q.empty(upTo, positions[:0])
 		failed := err
 		q.account()
+		q.arm(0) // for what has come meanwhile and is at the head now
 		q.mu.Unlock()
 		n += removed
 		acked, err := q.ackAll(positions)
@@ -119,8 +120,8 @@ func (q *Local) Close(c Condition) (int, error) {
 	return n, nil
 }
 
-// Discard ends the messages of a closed queue; one that is not closed keeps them. The receipt is safe when they cannot come back, and zero when none was in
-// the log. The caller has first written that the queue is no more: after a crash in between, messages of a queue
+// Discard ends the messages of a closed queue; one that is not closed keeps them. The receipt is safe when they cannot come
+// back, and zero when none was in the log. The caller has first written that the queue is no more: after a crash in between, messages of a queue
 // nobody knows are ended at the next start.
 func (q *Local) Discard() (confirm.Receipt, error) {
 	q.mu.Lock()

@@ -380,9 +380,10 @@ func (q *Local) putBack(d *Delivery) {
 		if s.match == nil {
 			continue
 		}
-		if c := s.cursor(d.level); c.tested >= d.order {
-			*c = cursor{tested: d.order - 1}
-		}
+		s.cursors.rewind(d.level, d.order)
+	}
+	if q.timing != nil && q.timing.stuck != nil {
+		q.timing.stuck.rewind(d.level, d.order)
 	}
 }
 

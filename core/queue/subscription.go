@@ -65,35 +65,10 @@ type Subscription struct {
 
 	// guarded by queue.mu
 	exclusive bool
-	hungry    bool     // has credit as far as we know: from Subscribe or a Take until Take(nil) or Close
-	waiting   bool     // in queue.waiting: its last Take came back empty and nobody woke it since
-	cursors   []cursor // selective: what it has tested, by priority
+	hungry    bool    // has credit as far as we know: from Subscribe or a Take until Take(nil) or Close
+	waiting   bool    // in queue.waiting: its last Take came back empty and nobody woke it since
+	cursors   cursors // selective: what it has tested
 	closed    bool
-}
-
-// cursor is how far a selective subscription has come with the messages of one priority.
-type cursor struct {
-	tested uint64 // entries up to this order have been tested
-	hint   *chunk // where that was
-}
-
-// cursor returns the cursor of a priority. mu is held.
-func (s *Subscription) cursor(priority uint8) *cursor {
-	for int(priority) >= len(s.cursors) {
-		s.cursors = append(s.cursors, cursor{})
-	}
-	return &s.cursors[priority]
-}
-
-// next returns the first entry that s has not tested. mu is held.
-func (s *Subscription) next() (place, bool) {
-	for _, l := range s.queue.ready.lists {
-		c := s.cursor(l.priority)
-		if p, ok := l.after(c.tested, c.hint); ok {
-			return p, true
-		}
-	}
-	return place{}, false
 }
 
 // Subscribe adds a subscription. Its waker is called at once when there is something to take. ErrClosed means that the
@@ -237,6 +212,13 @@ func (q *Local) withoutLate(ds []Delivery, again bool) (int, bool, error) {
 		return rest, again, nil
 	}
 	q.undeliver(len(late))
+	q.mu.Lock()
+	detained := q.detained(now())
+	q.mu.Unlock()
+	if detained {
+		q.restore(late) // they are known to have expired now
+		return rest, rest == 0, nil
+	}
 	if _, err := q.leave(late, Expired); err != nil && rest == 0 {
 		return 0, false, err
 	}
@@ -262,7 +244,7 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery, err
 	}
 	clock, bytes := int64(0), 0
 	for n < share && len(expired) < expiredAtOnce && bytes < expiredBytes {
-		p, ok := q.ready.front()
+		p, ok := q.foremost()
 		if !ok {
 			break
 		}
@@ -280,6 +262,10 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery, err
 				clock = now()
 			}
 			if q.expired(e, clock) {
+				if q.detained(clock) {
+					q.passOver(p)
+					continue
+				}
 				bytes += int(e.size)
 				expired = q.takenOut(expired, p)
 				continue
@@ -298,7 +284,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 	q := s.queue
 	clock := now()
 	for n < len(dst) && len(expired) < expiredAtOnce {
-		p, ok := s.next()
+		p, ok := s.cursors.next(&q.ready)
 		if !ok {
 			break
 		}
@@ -318,7 +304,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			q.mu.Unlock()
 			m, err = q.laws.log.Read(at)
 			q.mu.Lock()
-			there, present, lost := q.find(level, order)
+			there, present, lost := s.again(level, order)
 			p = there
 			switch {
 			case lost != nil:
@@ -338,8 +324,9 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 			e = p.entry()
 		}
 		q.date(&e.expires, &e.flags, m.Time)
-		*s.cursor(p.l.priority) = cursor{e.order, p.c}
+		s.cursors.pass(p)
 		switch {
+		case q.expired(e, clock) && q.detained(clock): // it goes when it is at the head and may
 		case q.expired(e, clock):
 			expired = q.takenOut(expired, p)
 		case s.match(m):
@@ -349,6 +336,22 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		}
 	}
 	return n, expired, nil
+}
+
+// again looks for an entry that was read with mu released: it may have gone, and one before it, which has to be tested
+// first, may have come back. mu is held, and may be released, see thaw.
+func (s *Subscription) again(level uint8, order uint64) (p place, same bool, err error) {
+	q := s.queue
+	for !q.closed && !s.closed {
+		p, ok := s.cursors.next(&q.ready)
+		if !ok || !p.cold() {
+			return p, ok && p.l.priority == level && p.entry().order == order, nil
+		}
+		if err := q.thaw(p); err != nil {
+			return place{}, false, err
+		}
+	}
+	return place{}, false, nil
 }
 
 // Settle ends deliveries. Every delivery taken is settled exactly once, also after Close or after the queue is gone.
@@ -398,6 +401,7 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 	}
 	wake := q.wakers(back)
 	q.mu.Unlock()
+	slices.Reverse(spent) // they were met from the last to the first
 	wakeAll(wake)
 	if len(spent) > 0 {
 		return q.leave(spent, DeliveryLimit)

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +74,9 @@ func (r *Router) deposit(q *queue.Local, m *message.Message, at queue.Pos) error
 // buryBytes bounds the messages that are handed over in one record.
 const buryBytes = 4 << 20
 
-// bury hands messages over, as many in one record as are not too large for it. The receipt is that of the last record.
+// bury hands messages over, as many in one record as are not too large for it. One that is too large for a record of its
+// own, because it goes to many places under names of their own, is dropped: it would never get away, and those behind it
+// with it. The receipt is that of the last record.
 func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 	for len(w.ds) > 0 {
 		n, size := 1, w.ds[0].Message.Size()
@@ -81,7 +84,16 @@ func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 			size += w.ds[n].Message.Size()
 			n++
 		}
-		written, err := r.handOver(w, w.ds[:n])
+		written, err := r.handOver(w, w.ds[:n], false)
+		if n > 1 && errors.Is(err, queue.ErrTooLarge) {
+			n = 1
+			written, err = r.handOver(w, w.ds[:n], false)
+		}
+		if errors.Is(err, queue.ErrTooLarge) {
+			r.slog.Error("dead letter too large for one record of the log: dropped", "vhost", r.name, "queue", w.from.spec.Name,
+				"message", w.ds[0].ID, "bytes", w.ds[0].Message.Size(), "reason", w.why.String(), "err", err)
+			written, err = r.handOver(w, w.ds[:n], true)
+		}
 		if err != nil {
 			r.slog.Error("dead letters not handed over: they stay where they were", "vhost", r.name, "queue", w.from.spec.Name, "err", err)
 			w.from.queue.TakeBack(w.ds)
@@ -93,11 +105,17 @@ func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 	return receipt
 }
 
-// handOver writes the end of the old entries and the new messages as one record and puts the new ones on their queues.
-func (r *Router) handOver(w deadLetter, ds []queue.Delivery) (receipt confirm.Receipt, err error) {
+// handOver writes the end of the old entries and the new messages as one record and puts the new ones on their queues. With
+// drop there are no new ones.
+func (r *Router) handOver(w deadLetter, ds []queue.Delivery, drop bool) (receipt confirm.Receipt, err error) {
 	p := r.dead.publisher
 	defer p.tx.Reset()
-	moves := r.planAll(nil, &p.tx, deadLetter{w.from, ds, w.why})
+	var moves []move
+	if drop {
+		r.counters.DeadLetterDropped.Add(uint64(len(ds)))
+	} else {
+		moves = r.planAll(nil, &p.tx, deadLetter{w.from, ds, w.why})
+	}
 	p.tx.Acks = appendRefs(p.tx.Acks, w.from.queue.ID(), ds)
 	p.pos = p.pos[:0]
 	if len(p.tx.Acks) > 0 || len(p.tx.Publishes) > 0 {

@@ -160,15 +160,33 @@ func releasedForm(held *message.Message, clock int64) *message.Message {
 }
 
 // release publishes delayed messages that are due: one record ends them where they waited and has them where they go. Those
-// that cannot be read are returned.
+// that cannot be read are returned. One alone that does not fit a record with all it goes to is dropped: it never will.
 func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
+	back, err = r.releaseAll(due, false)
+	if len(due) > 1 || !errors.Is(err, queue.ErrTooLarge) {
+		return back, err
+	}
+	r.slog.Error("delayed message too large for one record of the log: dropped", "vhost", r.name, "seq", due[0].Pos.Seq, "err", err)
+	return r.releaseAll(due, true)
+}
+
+// releaseAll is release of messages that share a record. With drop they only end where they waited.
+func (r *Router) releaseAll(due []queue.Held, drop bool) (back []queue.Held, err error) {
 	p := r.delayed.publisher
 	defer p.tx.Reset()
 	clock := time.Now().UnixMilli()
 	var ended []queue.Pos
 	var moves []move
+	dropped := 0
 	var gone error // of the last one whose exchange is not there any more
 	for _, h := range due {
+		if drop {
+			dropped++
+			if h.Pos.Seq != 0 {
+				ended = append(ended, h.Pos)
+			}
+			continue
+		}
 		if h.Message == nil {
 			if h.Message, err = r.log.Read(h.Pos); err != nil {
 				r.slog.Error("delayed message not read: it goes on waiting", "vhost", r.name, "seq", h.Pos.Seq, "err", err)
@@ -180,14 +198,14 @@ func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
 		m := releasedForm(h.Message, clock)
 		route, err := p.route(m, copies(m))
 		if err != nil {
-			r.counters.DelayedDropped.Add(1)
+			dropped++
 			gone = err
 			continue
 		}
-		moves = p.planRelease(moves, m, route)
-	}
-	if gone != nil {
-		r.slog.Warn("delayed messages dropped", "vhost", r.name, "err", gone)
+		wanted := false
+		if moves, wanted = p.planRelease(moves, m, route); !wanted {
+			dropped++
+		}
 	}
 	if len(ended) > 0 {
 		p.tx.Acks = append(p.tx.Acks, queue.Refs{Queue: r.delayed.ids[0], Pos: ended})
@@ -197,6 +215,9 @@ func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
 		if p.pos, _, err = r.log.AppendTx(&p.tx, p.pos); err != nil {
 			return nil, err
 		}
+	}
+	if gone != nil {
+		r.slog.Warn("delayed messages dropped", "vhost", r.name, "err", gone)
 	}
 	for _, to := range moves {
 		var at queue.Pos
@@ -210,16 +231,17 @@ func (r *Router) release(due []queue.Held) (back []queue.Held, err error) {
 			at = queue.Pos{} // the record was for the retained row
 		}
 		if p.put(to.message, at, to.queues) == Refused {
-			r.counters.DelayedDropped.Add(1)
+			dropped++
 		}
 	}
+	r.counters.DelayedDropped.Add(uint64(dropped)) // not before: it may be tried again
 	return back, nil
 }
 
-// planRelease adds m under each of its names to the transaction and to moves.
-func (p *Publisher) planRelease(moves []move, m *message.Message, route *route) []move {
+// planRelease adds m under each of its names to the transaction and to moves; wanted is false when nobody wants it.
+func (p *Publisher) planRelease(moves []move, m *message.Message, route *route) (_ []move, wanted bool) {
 	keep := p.retains(m)
-	wanted := keep
+	wanted = keep
 	for n := range route.branches {
 		b := &route.branches[n]
 		to := move{message: m, queues: b.queues, record: -1, keep: keep && n == 0}
@@ -245,10 +267,7 @@ func (p *Publisher) planRelease(moves []move, m *message.Message, route *route) 
 		}
 		moves = append(moves, to)
 	}
-	if !wanted {
-		p.router.counters.DelayedDropped.Add(1)
-	}
-	return moves
+	return moves, wanted
 }
 
 // DelayOf reads a delay in milliseconds from the text of a header; not ok when it is no whole number. One beyond all time

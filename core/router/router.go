@@ -71,8 +71,8 @@ type Router struct {
 // Counters count what no queue counts.
 type Counters struct {
 	DeadLetterCycles  atomic.Uint64 // not put on a queue they had died in before, without a consumer's doing
-	DeadLetterDropped atomic.Uint64 // because the dead letter exchange is gone
-	DelayedDropped    atomic.Uint64 // when their time had come: the exchange gone, no queue that wanted them, or one at its limit
+	DeadLetterDropped atomic.Uint64 // because the dead letter exchange is gone, or they do not fit one record of the log
+	DelayedDropped    atomic.Uint64 // when their time had come: the exchange gone, no queue that wanted them, one at its limit, or more than fits one record of the log
 }
 
 // Counters returns the router's live counters.

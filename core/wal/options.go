@@ -99,7 +99,7 @@ var (
 	// ErrFull says that Close gave up waiting for space: what had not been confirmed is not in the log.
 	ErrFull = errors.New("wal: closed while the disk was full")
 	// ErrTooLarge says that a record would be larger than Options.MaxRecord.
-	ErrTooLarge = errors.New("wal: record too large")
+	ErrTooLarge error = tooLarge{}
 	// ErrGone says that no message lives at a position: it was acknowledged by every queue, or never was there.
 	ErrGone error = gone{}
 
@@ -112,6 +112,13 @@ type gone struct{}
 func (gone) Error() string { return "wal: no such message" }
 
 func (gone) Is(target error) bool { return target == queue.ErrUnreadable }
+
+// tooLarge is ErrTooLarge: to whoever writes, a failure that is theirs and not the log's.
+type tooLarge struct{}
+
+func (tooLarge) Error() string { return "wal: record too large" }
+
+func (tooLarge) Is(target error) bool { return target == queue.ErrTooLarge }
 
 // CorruptionError says that bytes which were once synced are damaged. Nothing is repaired or dropped on its account.
 type CorruptionError struct {

@@ -19,6 +19,7 @@ type Log struct {
 	at       uint64
 	held     bool
 	err      error
+	limit    int // bytes of the bodies of one record, 0 for no limit
 	waiting  []confirm.Ticket
 	messages map[uint64]*message.Message
 	refs     map[uint64]map[uint32]bool // by seq: queues that still need the message
@@ -58,6 +59,25 @@ func (l *Log) Fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
+}
+
+// Limit has records whose messages have more bytes than that answer queue.ErrTooLarge from now on.
+func (l *Log) Limit(bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = bytes
+}
+
+// fits is what a record of those publishes is answered. mu is held.
+func (l *Log) fits(publishes ...queue.Publish) error {
+	size := 0
+	for i := range publishes {
+		size += len(publishes[i].Message.Body)
+	}
+	if l.limit > 0 && size > l.limit {
+		return queue.ErrTooLarge
+	}
+	return l.err
 }
 
 // Needs reports whether queue still needs the message at p.
@@ -124,8 +144,8 @@ func (l *Log) Replay(to queue.Recovery) error {
 func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (queue.Pos, confirm.Receipt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return queue.Pos{}, confirm.Receipt{}, l.err
+	if err := l.fits(queue.Publish{Message: m}); err != nil {
+		return queue.Pos{}, confirm.Receipt{}, err
 	}
 	return l.append(m, queues, rows), l.receipt(), nil
 }
@@ -180,8 +200,8 @@ func (l *Log) receipt() confirm.Receipt {
 func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Receipt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return dst, confirm.Receipt{}, l.err
+	if err := l.fits(tx.Publishes...); err != nil {
+		return dst, confirm.Receipt{}, err
 	}
 	for _, p := range tx.Publishes {
 		dst = append(dst, l.append(p.Message, p.Queues, p.Rows))

@@ -1,0 +1,83 @@
+package queue_test
+
+import (
+	"sync"
+	"testing"
+
+	"tridge/core/message"
+	"tridge/core/queue"
+	"tridge/core/queue/queuetest"
+)
+
+// pausedLog has the first Read of one message wait for the test.
+type pausedLog struct {
+	*queuetest.Log
+	seq     uint64
+	once    sync.Once
+	arrived chan struct{}
+	goOn    chan struct{}
+}
+
+func (l *pausedLog) Read(p queue.Pos) (*message.Message, error) {
+	if p.Seq == l.seq {
+		l.once.Do(func() {
+			close(l.arrived)
+			<-l.goOn
+		})
+	}
+	return l.Log.Read(p)
+}
+
+func TestSelectiveConsumerSeesWhatComesBackWhileItReads(t *testing.T) {
+	l := &pausedLog{Log: queuetest.NewLog(), seq: 3, arrived: make(chan struct{}), goOn: make(chan struct{})}
+	q := newQueue(t, "q", 1, l, queue.Options{Bodies: queue.NewBudget(0)})
+	put(t, q, l.Log, "wanted", "other", "other")
+	plain, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
+	first := take(t, plain, 1)
+	selective, _ := subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool { return string(m.Body) == "wanted" }})
+	type result struct {
+		n   int
+		err error
+	}
+	taken := make(chan result)
+	go func() {
+		n, err := selective.Take(make([]queue.Delivery, 5))
+		taken <- result{n, err}
+	}()
+	<-l.arrived
+	settle(t, plain, first, queue.Requeue)
+	close(l.goOn)
+	if r := <-taken; r.n != 1 || r.err != nil {
+		t.Errorf("took %d, %v", r.n, r.err)
+	}
+}
+
+// BenchmarkSelectiveConsumerOfADeepQueue is what a message costs that a selective consumer reads and does not want: the
+// same at any depth.
+func BenchmarkSelectiveConsumerOfADeepQueue(b *testing.B) {
+	for _, depth := range []struct {
+		name     string
+		messages int
+	}{{"20k", 20_000}, {"320k", 320_000}} {
+		b.Run(depth.name, func(b *testing.B) {
+			log := bottomless{body: durable("body")}
+			q := queue.New("q", 1, log, queue.Options{Bodies: queue.NewBudget(0)})
+			for i := range uint64(depth.messages) {
+				if err := q.Put(log.body, queue.Pos{Seq: i + 1, Segment: 1, Offset: uint32(i) * 100, Size: 100}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				s, err := q.Subscribe(&silent{}, queue.SubscribeOptions{Match: func(*message.Message) bool { return false }})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := s.Take(make([]queue.Delivery, 1)); n != 0 || err != nil {
+					b.Fatal(n, err)
+				}
+				s.Close()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*depth.messages), "ns/message")
+		})
+	}
+}
