@@ -41,14 +41,19 @@ func (s *Server) arm(cs *clientSession, at int64) {
 	s.setTimer()
 }
 
-// setTimer points the timer at the first deadline. mu is held.
+// setTimer points the timer at the first deadline, or the next look at the disk. mu is held.
 func (s *Server) setTimer() {
-	if len(s.clock.heap) == 0 || s.clock.stopped {
+	waiting := s.overdue.count.Load() > 0
+	if len(s.clock.heap) == 0 && !waiting || s.clock.stopped {
 		return
 	}
-	wait := max(0, time.Until(time.UnixMilli(s.clock.heap[0].alarm.at)))
-	// Wall time may jump while a long wait is under way: look again after a minute at the latest.
-	wait = min(wait, time.Minute)
+	wait := time.Minute // wall time may jump while a long wait is under way
+	if len(s.clock.heap) > 0 {
+		wait = min(wait, max(0, time.Until(time.UnixMilli(s.clock.heap[0].alarm.at))))
+	}
+	if waiting {
+		wait = min(wait, overdueAgain)
+	}
 	if s.clock.timer == nil {
 		s.clock.timer = time.AfterFunc(wait, s.tick)
 		return
@@ -76,6 +81,7 @@ func (s *Server) tick() {
 	due := s.clock.due(now)
 	s.setTimer()
 	s.mu.Unlock()
+	s.passOverdue()
 	for _, d := range due {
 		if cs := d.session; cs.endsAt != 0 && cs.endsAt <= now {
 			s.log.Info("session expired", "vhost", cs.key.vhost, "client", cs.key.clientID)
@@ -128,8 +134,12 @@ func (s *Server) Close() {
 		}
 	}
 	s.mu.Unlock()
+	s.overdue.mu.Lock()
+	s.publishOverdue(true)
+	s.overdue.mu.Unlock()
 	for _, d := range wills {
-		s.publishWill(d.session)
+		s.publish(overdueWill{d.session.host, d.session.key, d.session.will})
+		d.session.will = nil
 		s.release(d.session, d.holder)
 	}
 }

@@ -14,10 +14,7 @@ func overtakes(t packetType) bool {
 // hold parks a PUBLISH behind those before it. When there is no room for it, the reader waits until the gate is open;
 // it reads nothing meanwhile.
 func (c *conn) hold(p *publishPacket) error {
-	size := len(p.topic) + len(p.payload) + len(p.contentType) + len(p.responseTopic) + len(p.correlation)
-	for _, u := range p.userProperties {
-		size += len(u.Key) + len(u.Val)
-	}
+	size := p.size()
 	if c.held.Room(size) && c.held.Len() < c.server.limits.ReceiveMaximum {
 		parked := *p
 		parked.own()
@@ -30,8 +27,21 @@ func (c *conn) hold(p *publishPacket) error {
 	return c.deliver(p)
 }
 
-// passHeld waits until nothing is parked.
+// size is how many bytes of the client's p holds.
+func (p *publishPacket) size() int {
+	size := len(p.topic) + len(p.payload) + len(p.contentType) + len(p.responseTopic) + len(p.correlation)
+	for _, u := range p.userProperties {
+		size += len(u.Key) + len(u.Val)
+	}
+	return size
+}
+
+// passHeld waits until nothing is parked. What the client has acknowledged is settled before: it may be what opens the
+// gate.
 func (c *conn) passHeld() error {
+	if err := c.flushAcks(); err != nil {
+		return err
+	}
 	for c.held.Len() > 0 {
 		if err := c.inlet.WaitOpen(); err != nil {
 			return err

@@ -130,3 +130,23 @@ func TestDrainEndsAReaderThatWaitsForTheGate(t *testing.T) {
 	g.stop()
 	c.expectGoodbye(ReasonServerShuttingDown)
 }
+
+func TestAcknowledgementsAreSettledBeforeTheReaderWaitsForTheGate(t *testing.T) {
+	g := newGateway(t, Limits{})
+	c, _ := g.connect(hello{version: version5, id: "device", keep: true})
+	c.subscribe(1, qos1, "in/#")
+	other, _ := g.connect(hello{version: version5, id: "other"})
+	other.publish(pub{topic: "in/a", payload: "work", qos: qos1, id: 9})
+	other.expectAck(typePuback, 9)
+	id := c.expectMessage(pub{topic: "in/a", payload: "work", qos: qos1})
+	g.gate.Set(session.Disk, true)
+	c.publish(pub{topic: "out/a", payload: "parked", qos: qos1, id: 1})
+	c.send([]byte{0xC0, 0}) // PINGREQ
+	c.expect(0xD0)
+	// In one piece: the PUBACK, and a SUBSCRIBE that waits.
+	c.send(append([]byte{0x40, 2, byte(id >> 8), byte(id)}, c.subscription(2, nil, qos1, "b")...))
+	g.waitFor("the acknowledgement", func() bool { return g.router.Queues()[0].Unacked == 0 })
+	g.gate.Set(session.Disk, false)
+	c.expectAck(typePuback, 1)
+	c.expect(0x90)
+}

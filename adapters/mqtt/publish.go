@@ -51,6 +51,7 @@ func (c *conn) again(p *publishPacket, counted bool) error {
 
 // deliver publishes what publish has found good.
 func (c *conn) deliver(p *publishPacket) error {
+	c.server.passOverdue()
 	exchange, key, ok := c.address(p.topic)
 	if !ok {
 		if strings.HasPrefix(p.topic, replyPrefix) {

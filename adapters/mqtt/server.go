@@ -98,6 +98,7 @@ type Server struct {
 	losses Losses
 
 	connections atomic.Int64
+	overdue     overdue
 
 	// guarded by mu; leaf: call nothing while held
 	mu       sync.Mutex

@@ -1,9 +1,12 @@
 package mqtt
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"tridge/core/router"
+	"tridge/core/session"
 )
 
 // delayedWill is a will that is published at a time, unless its client comes back before (5.0, section 3.1.3.2.2).
@@ -11,6 +14,31 @@ type delayedWill struct {
 	at   int64 // Unix ms
 	user string
 	will *willPacket
+}
+
+const (
+	// overdueBytes bounds the wills that wait for a disk to have space: those beyond are lost.
+	overdueBytes = 16 << 20
+	// overdueCost is what one of them takes in memory but for its bytes, about.
+	overdueCost = 512
+	// overdueAgain is how often it is asked whether there is space, should nobody publish.
+	overdueAgain = time.Second
+)
+
+// overdue are the wills whose time came while the disk was full. They are published in order as soon as it is not, and
+// before anything that a client publishes then: it may be the one whose will it is.
+type overdue struct {
+	count atomic.Int32 // of list, for who only wants to know whether there are any
+
+	mu    sync.Mutex // held while they are published
+	list  []overdueWill
+	bytes int
+}
+
+type overdueWill struct {
+	host Host
+	key  sessionKey
+	will *delayedWill
 }
 
 // leaveWill hands the will of a connection that ended without a clean DISCONNECT to its session.
@@ -21,16 +49,72 @@ func (s *Server) leaveWill(cs *clientSession, w *willPacket, user string) {
 	}
 }
 
-// publishWill publishes the will of a session, if it has one [MQTT-3.1.2-8].
+// publishWill publishes the will of a session, if it has one [MQTT-3.1.2-8], or has it wait for the disk: what nobody
+// confirms must not take the space that acknowledgements need.
 func (s *Server) publishWill(cs *clientSession) {
-	w := cs.will
-	if w == nil {
+	if cs.will == nil {
 		return
 	}
+	w := overdueWill{cs.host, cs.key, cs.will}
 	cs.will = nil
-	in := ingress{clientID: cs.key.clientID, user: w.user, replies: cs.host.Replies, losses: &s.losses}
-	m := in.message(&w.will.publish, topicExchange, swap(w.will.publish.topic), time.Now().UnixMilli())
-	if _, _, err := cs.host.Router.NewPublisher(0).PublishAfter(min(in.delay, router.MaxDelay), m); err != nil {
-		s.log.Error("will not published", "vhost", cs.key.vhost, "client", cs.key.clientID, "err", err)
+	o := &s.overdue
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.publishOverdue(false)
+	if !s.short() {
+		s.publish(w)
+		return
+	}
+	size := w.size()
+	if o.bytes+size > overdueBytes {
+		s.log.Error("will not published: too many wait for space on the disk", "vhost", w.key.vhost, "client", w.key.clientID)
+		return
+	}
+	o.list, o.bytes = append(o.list, w), o.bytes+size
+	o.count.Store(int32(len(o.list)))
+	s.mu.Lock()
+	s.setTimer()
+	s.mu.Unlock()
+}
+
+// short reports whether wills have to wait.
+func (s *Server) short() bool { return s.config.Gate.Shut()&session.Disk != 0 }
+
+// passOverdue publishes the wills that have waited for the disk, if it has space. It costs one atomic load when there are
+// none.
+func (s *Server) passOverdue() {
+	if s.overdue.count.Load() == 0 {
+		return
+	}
+	s.overdue.mu.Lock()
+	defer s.overdue.mu.Unlock()
+	s.publishOverdue(false)
+}
+
+// publishOverdue is passOverdue with overdue.mu held. With all it does not ask for space.
+func (s *Server) publishOverdue(all bool) {
+	o := &s.overdue
+	for len(o.list) > 0 && (all || !s.short()) {
+		w := o.list[0]
+		o.list[0] = overdueWill{}
+		o.list, o.bytes = o.list[1:], o.bytes-w.size()
+		s.publish(w)
+		o.count.Store(int32(len(o.list))) // after it: whoever reads 0 comes behind it
+	}
+	if len(o.list) == 0 {
+		o.list = nil
+	}
+}
+
+// size is about what a will takes while it waits.
+func (w *overdueWill) size() int { return overdueCost + w.will.will.publish.size() }
+
+// publish publishes a will.
+func (s *Server) publish(w overdueWill) {
+	in := ingress{clientID: w.key.clientID, user: w.will.user, replies: w.host.Replies, losses: &s.losses}
+	p := &w.will.will.publish
+	m := in.message(p, topicExchange, swap(p.topic), time.Now().UnixMilli())
+	if _, _, err := w.host.Router.NewPublisher(0).PublishAfter(min(in.delay, router.MaxDelay), m); err != nil {
+		s.log.Error("will not published", "vhost", w.key.vhost, "client", w.key.clientID, "err", err)
 	}
 }

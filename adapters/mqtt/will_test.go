@@ -1,9 +1,13 @@
 package mqtt
 
 import (
+	"errors"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tridge/core/session"
 )
 
 // watcher subscribes to a will.
@@ -99,4 +103,33 @@ func TestWillOfARetainedKindIsRetained(t *testing.T) {
 	w, _ := g.connect(hello{id: "w"})
 	w.subscribe(1, qos0, "will")
 	w.expectMessage(pub{topic: "will", payload: "offline", retain: true})
+}
+
+func TestWillWaitsWhileTheDiskIsFull(t *testing.T) {
+	for _, alone := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t, Limits{})
+			w := g.watcher()
+			other, _ := g.connect(hello{version: version5, id: "other"})
+			g.gate.Set(session.Disk, true)
+			for _, payload := range []string{"first", "second"} {
+				c, _ := g.connect(hello{version: version5, id: "c", will: &testWill{topic: "will", payload: payload, qos: qos1}})
+				_ = c.cut()
+			}
+			_, _, err := w.read(time.Minute)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("something came: %v", err)
+			}
+			g.gate.Set(session.Disk, false)
+			want := []string{"first", "second"}
+			if !alone { // what a client publishes now comes behind
+				other.publish(pub{topic: "will", payload: "alive", qos: qos1, id: 1})
+				other.expectAck(typePuback, 1)
+				want = append(want, "alive")
+			}
+			for _, payload := range want {
+				w.ack(typePuback, w.expectMessage(pub{topic: "will", payload: payload, qos: qos1}))
+			}
+		})
+	}
 }
