@@ -148,6 +148,19 @@ func (a *answers) Confirmed(first, last uint64, err error) {
 	a.errs = append(a.errs, err)
 }
 
+// good is how many were told that they are safe.
+func (a *answers) good() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for i, c := range a.calls {
+		if a.errs[i] == nil {
+			n += int(c[1] - c[0] + 1)
+		}
+	}
+	return n
+}
+
 func (a *answers) count() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
