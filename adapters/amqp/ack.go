@@ -78,6 +78,9 @@ func (ch *channel) returnCredit(ended []slot) {
 		if consumer := ended[i].consumer; consumer != nil {
 			consumer.window.Used--
 			ch.window.Used--
+			if ended[i].deadline == late {
+				consumer.late--
+			}
 		}
 	}
 }

@@ -120,8 +120,12 @@ func (c *conn) handleError(ctx context.Context, channel uint16, err error) error
 		return err
 	}
 	// What the channel published before the mistake comes before its end.
-	if err := c.passHeld(c.channels[channel]); err != nil {
+	ch := c.channels[channel]
+	if err := c.passHeld(ch); err != nil {
 		return c.readError(ctx, err)
+	}
+	if ch != nil && ch.released { // one of those has closed it already
+		return nil
 	}
 	return c.fail(channel, e)
 }

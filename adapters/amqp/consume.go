@@ -28,6 +28,7 @@ type consumer struct {
 	detached bool // cancelled, or its channel is gone: it delivers no more
 	window   session.Window
 	starved  bool // found no room; woken when there is some
+	late     int  // slots whose deliveries have gone back
 
 	// writer goroutine
 	batch int // how many to take at once
@@ -193,6 +194,8 @@ func (c *consumer) room() int {
 		return 0
 	case c.noAck:
 		return largeBatch
+	case c.late >= lateSlots:
+		return 0
 	}
 	return min(c.window.Room(), c.channel.window.Room())
 }
@@ -325,9 +328,12 @@ func (c *consumer) rejectRecorded(tag uint64) {
 	if ok {
 		c.window.Used--
 		ch.window.Used--
+		if s.deadline == late {
+			c.late--
+		}
 	}
 	ch.conn.out.End(b)
-	if ok {
+	if ok && s.deadline != late { // else it is back in its queue
 		c.settle([]queue.Delivery{s.delivery}, queue.Reject)
 	}
 }

@@ -81,7 +81,12 @@ func refusal(err error) error {
 		return nil
 	}
 	var e *router.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.Is(err, queue.ErrTooLarge):
+		translated := failure(wire.PreconditionFailed, "what is to be written at once is larger than a record of the log")
+		translated.Err = err
+		return translated
+	case !errors.As(err, &e):
 		return internal(err)
 	}
 	translated := refusalOf(e)

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"time"
+
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
 )
@@ -44,7 +46,7 @@ const parkedBodies = 64 << 10
 // in order.
 func (ch *channel) hold(m *message.Message, also []string) {
 	ch.held++
-	ch.conn.held.Add(heldPublish{ch, m, also, ch.incoming.mandatory}, m.Size())
+	ch.conn.held.Add(heldPublish{ch, m, also, ch.incoming.mandatory}, m.Size()+keysSize(also))
 }
 
 // overtakes reports whether a method may be acted on while publishes of its channel are parked: what settles or asks
@@ -97,6 +99,7 @@ func (c *conn) releaseHeld() error {
 			c.server.losses.add(LossHeld)
 			continue
 		}
+		letIn(p.message, time.Now().UnixMilli())
 		err := p.channel.route(p.message, p.also, p.mandatory)
 		if e, isOurs := err.(*Error); isOurs && e.Scope != ConnectionScope {
 			err = c.fail(p.channel.number, e)
@@ -105,6 +108,14 @@ func (c *conn) releaseHeld() error {
 			return err
 		}
 	}
+}
+
+// letIn has the time a message may live begin now: it was not in the gateway's hands before.
+func letIn(m *message.Message, now int64) {
+	if m.Expires != 0 {
+		m.Expires = deadline(now, uint64(max(m.Expires-m.Time, 0)))
+	}
+	m.Time = now
 }
 
 // gateChanged is told by the gate, on its goroutine.

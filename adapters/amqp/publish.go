@@ -97,6 +97,9 @@ func (ch *channel) header(payload []byte) error {
 	if err := ch.admit(int(h.Size)); err != nil {
 		return err
 	}
+	if ch.released { // by a publish that was parked: nothing of this one counts
+		return nil
+	}
 	m := &message.Message{Exchange: in.exchange, Key: in.key, Origin: ch.conn.origin, Time: time.Now().UnixMilli()}
 	room := len(payload) + headSlack
 	if h.Size <= inOneBlock {

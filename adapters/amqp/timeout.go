@@ -19,6 +19,10 @@ const argumentTimeout = "x-consumer-timeout"
 // late marks a slot whose delivery has gone back, in the place of its deadline.
 const late = -1
 
+// lateSlots is how many of them a consumer may have before it gets nothing more: one without a prefetch limit would take
+// the same messages again and again, and each time a slot.
+const lateSlots = 1024
+
 // sweepPause is the least time between two sweeps, in milliseconds: deliveries of some consumers that are late one by
 // one are looked for together.
 const sweepPause = 100
@@ -61,7 +65,7 @@ func (c *conn) watch(ch *channel, now, deadline int64) {
 		t.channels = map[*channel]struct{}{}
 	}
 	t.channels[ch] = struct{}{}
-	if t.at != 0 && t.at <= deadline {
+	if c.leaving || t.at != 0 && t.at <= deadline {
 		return
 	}
 	t.at = deadline
@@ -89,6 +93,7 @@ func (c *conn) sweep() {
 			default:
 				found[s.subscription] = append(found[s.subscription], s.delivery)
 				s.deadline, s.delivery = late, queue.Delivery{}
+				s.consumer.late++
 			}
 		}
 	}

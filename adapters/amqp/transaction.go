@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"time"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
@@ -49,7 +50,7 @@ func (ch *channel) keep(m *message.Message, also []string, mandatory bool) error
 		return refusal(err)
 	}
 	tx := ch.tx
-	if err := tx.grow(m.Size()+keepCost, ch.conn.server.limits.Transaction); err != nil {
+	if err := tx.grow(m.Size()+keysSize(also)+keepCost, ch.conn.server.limits.Transaction); err != nil {
 		return err
 	}
 	if len(also) > 0 {
@@ -60,6 +61,15 @@ func (ch *channel) keep(m *message.Message, also []string, mandatory bool) error
 	}
 	tx.messages, tx.mandatory = append(tx.messages, m), append(tx.mandatory, mandatory)
 	return nil
+}
+
+// keysSize is what further routing keys hold in memory: a header may list thousands of them, and BCC leaves no trace in
+// the message.
+func keysSize(keys []string) (size int) {
+	for _, key := range keys {
+		size += len(key) + 16
+	}
+	return size
 }
 
 func (tx *transaction) grow(size, limit int) error {
@@ -78,11 +88,16 @@ func (ch *channel) endLater(tag uint64, multiple bool, how queue.Outcome) error 
 	if !known {
 		return failure(wire.PreconditionFailed, "unknown delivery tag %d", tag)
 	}
+	size := 0
 	for _, each := range tags {
 		tx.ends = append(tx.ends, ending{each, how})
 		tx.ending[each] = struct{}{}
+		size += keepCost
+		if m := ch.unacked.at(each).delivery.Message; m != nil && how == queue.Reject {
+			size += m.Size() // its dead letter becomes part of the record
+		}
 	}
-	return tx.grow(len(tags)*keepCost, ch.conn.server.limits.Transaction)
+	return tx.grow(size, ch.conn.server.limits.Transaction)
 }
 
 // open returns the tags of deliveries, one or all up to a tag, that no method of the transaction has ended. The outbox
@@ -118,7 +133,16 @@ func (ch *channel) txCommit(ctx context.Context, _ *wire.TxCommit) error {
 		}
 	}
 	ch.tx = &transaction{ending: map[uint64]struct{}{}}
-	ended, ends := ch.ended(tx)
+	ended, ends, tooLate := ch.ended(tx)
+	if tooLate {
+		problem := ch.conn.settle(ended, queue.Requeue)
+		ch.conn.wakeStarved()
+		return joined(problem, failure(wire.PreconditionFailed, "a delivery of the transaction was not acknowledged in time"))
+	}
+	now := time.Now().UnixMilli()
+	for _, m := range tx.messages {
+		letIn(m, now)
+	}
 	refused := false
 	receipt, err := ch.publisher.Commit(&router.Transaction{Messages: tx.messages, Also: tx.also, Ends: ends}, func(i int, r router.Result) {
 		switch {
@@ -150,8 +174,9 @@ func joined(first, second error) error {
 	return second
 }
 
-// ended takes the deliveries of tx off the channel: as they came, and as the router wants them.
-func (ch *channel) ended(tx *transaction) (slots []slot, ends []router.End) {
+// ended takes the deliveries of tx off the channel: as they came, and as the router wants them. tooLate says that one of
+// them is back in its queue: it cannot end with the rest.
+func (ch *channel) ended(tx *transaction) (slots []slot, ends []router.End, tooLate bool) {
 	c := ch.conn
 	b := c.out.Begin()
 	for _, e := range tx.ends {
@@ -161,6 +186,7 @@ func (ch *channel) ended(tx *transaction) (slots []slot, ends []router.End) {
 		}
 		slots = append(slots, s)
 		if s.deadline == late {
+			tooLate = true
 			continue
 		}
 		if n := len(ends); n == 0 || ends[n-1].Subscription != s.subscription || ends[n-1].How != e.how {
@@ -172,7 +198,7 @@ func (ch *channel) ended(tx *transaction) (slots []slot, ends []router.End) {
 	ch.returnCredit(slots)
 	c.starved = ch.fed(c.starved[:0])
 	c.out.End(b)
-	return slots, ends
+	return slots, ends, tooLate
 }
 
 // txRollback forgets everything since the last commit. Deliveries stay unacknowledged: they are not sent again unless

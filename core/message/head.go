@@ -43,6 +43,9 @@ const (
 	// Lifetime is an integer: the milliseconds that a delayed message may live once it is routed. Nobody but the router
 	// meets it: it takes it away when it routes the message.
 	Lifetime Property = 0x50
+	// FurtherKey is text: another routing key under which a delayed message is to be routed; there may be many. Like
+	// Lifetime the router's alone.
+	FurtherKey Property = 0x51
 
 	headersTag Property = 0x7f // the rest of the block is the header list
 )

@@ -54,17 +54,17 @@ func (p *Publisher) PublishAfter(delay int64, m *message.Message, rows ...queue.
 	if _, err := p.route(m, nil); err != nil {
 		return Unroutable, confirm.Receipt{}, err
 	}
-	return p.hold(delay, m, rows)
+	return p.hold(delay, m, nil, rows)
 }
 
-// hold keeps m for so many milliseconds.
-func (p *Publisher) hold(delay int64, m *message.Message, rows []queue.Row) (Result, confirm.Receipt, error) {
+// hold keeps m, and the further keys it is to be routed under, for so many milliseconds.
+func (p *Publisher) hold(delay int64, m *message.Message, also []string, rows []queue.Row) (Result, confirm.Receipt, error) {
 	r := p.router
 	if delay > MaxDelay {
 		return Unroutable, confirm.Receipt{}, r.exchangeError(ErrDelay, m.Exchange)
 	}
 	clock := time.Now().UnixMilli()
-	held := queue.Held{Due: clock + delay, Message: heldForm(m, clock+delay)}
+	held := queue.Held{Due: clock + delay, Message: heldForm(m, also, clock+delay)}
 	var receipt confirm.Receipt
 	var err error
 	switch {
@@ -126,37 +126,52 @@ func (r *Router) restoreDelayed(value []byte) error {
 	return nil
 }
 
-// heldForm is m as it waits until due.
-func heldForm(m *message.Message, due int64) *message.Message {
+// heldForm is m as it waits until due. The further keys are kept beside its headers: those of BCC are not in them.
+func heldForm(m *message.Message, also []string, due int64) *message.Message {
 	held := *m
 	held.Expires = due
-	if m.Expires != 0 {
-		head := message.AppendInt(make(message.Head, 0, 10+len(m.Head)), message.Lifetime, max(m.Expires-m.Time, 0))
+	if len(also) > 0 {
+		var head message.Head
+		for _, key := range also {
+			head = message.AppendString(head, message.FurtherKey, key)
+		}
 		held.Head = append(head, m.Head...)
+	}
+	if m.Expires != 0 {
+		head := message.AppendInt(make(message.Head, 0, 10+len(held.Head)), message.Lifetime, max(m.Expires-m.Time, 0))
+		held.Head = append(head, held.Head...)
 	}
 	return &held
 }
 
 // releasedForm undoes heldForm at the time of the release.
-func releasedForm(held *message.Message, clock int64) *message.Message {
-	m := *held
+func releasedForm(held *message.Message, clock int64) (m *message.Message, also []string) {
+	released := *held
+	m = &released
 	m.Time, m.Expires = clock, 0
 	lifetime, mortal := held.Head.Int(message.Lifetime)
-	if !mortal {
-		return &m
+	_, copied := held.Head.Bytes(message.FurtherKey)
+	if !mortal && !copied {
+		return m, nil
 	}
-	m.Expires = math.MaxInt64
-	if lifetime < math.MaxInt64-clock {
-		m.Expires = clock + lifetime
+	if mortal {
+		m.Expires = math.MaxInt64
+		if lifetime < math.MaxInt64-clock {
+			m.Expires = clock + lifetime
+		}
 	}
 	head := make(message.Head, 0, len(held.Head))
 	for p, v := range held.Head.All() {
-		if p != message.Lifetime {
+		switch p {
+		case message.Lifetime:
+		case message.FurtherKey:
+			also = append(also, string(v))
+		default:
 			head = message.AppendBytes(head, p, v)
 		}
 	}
 	m.Head = append(head, held.Head[len(held.Head.Properties()):]...)
-	return &m
+	return m, also
 }
 
 // release publishes delayed messages that are due: one record ends them where they waited and has them where they go. Those
@@ -195,8 +210,8 @@ func (r *Router) releaseAll(due []queue.Held, drop bool) (back []queue.Held, err
 			}
 			ended = append(ended, h.Pos)
 		}
-		m := releasedForm(h.Message, clock)
-		route, err := p.route(m, copies(m))
+		m, also := releasedForm(h.Message, clock)
+		route, err := p.route(m, also)
 		if err != nil {
 			dropped++
 			gone = err

@@ -69,7 +69,7 @@ func (p *Publisher) publish(m *message.Message, also []string, rows []queue.Row)
 	}
 	if route.delayed {
 		if delay := askedDelay(m); delay > 0 {
-			return p.hold(delay, m, rows)
+			return p.hold(delay, m, also, rows)
 		}
 	}
 	keep := p.retains(m)

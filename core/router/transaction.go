@@ -51,6 +51,7 @@ func (p *Publisher) Commit(t *Transaction, each func(i int, r Result)) (confirm.
 	if err != nil {
 		return confirm.Receipt{}, err
 	}
+	p.requeue(t.Ends)
 	results := make([]Result, len(t.Messages))
 	for i := range results {
 		results[i] = Unroutable
@@ -100,7 +101,7 @@ func (p *Publisher) place(t *Transaction) ([]placement, error) {
 			return nil, err
 		}
 		if delay := askedDelay(m); route.delayed && delay > 0 {
-			to, err := p.placeHeld(i, m, delay)
+			to, err := p.placeHeld(i, m, t.Also[i], delay)
 			if err != nil {
 				return nil, err
 			}
@@ -132,12 +133,12 @@ func (p *Publisher) place(t *Transaction) ([]placement, error) {
 }
 
 // placeHeld adds a message to the record that is to be routed later.
-func (p *Publisher) placeHeld(i int, m *message.Message, delay int64) (placement, error) {
+func (p *Publisher) placeHeld(i int, m *message.Message, also []string, delay int64) (placement, error) {
 	if delay > MaxDelay {
 		return placement{}, p.router.exchangeError(ErrDelay, m.Exchange)
 	}
 	due := time.Now().UnixMilli() + delay
-	held := heldForm(m, due)
+	held := heldForm(m, also, due)
 	to := placement{move: move{message: held, record: -1}, index: i, held: &queue.Held{Due: due, Message: held}}
 	if m.Durable() {
 		ids, err := p.router.delayedIDs()
@@ -188,8 +189,6 @@ func (p *Publisher) end(ends []End) (confirm.Receipt, error) {
 		e := &ends[i]
 		if e.How == queue.Ack || e.How == queue.Reject {
 			e.Subscription.Queue().Ended(e.Deliveries, e.How)
-		} else if _, err := e.Subscription.Settle(e.Deliveries, e.How); err != nil {
-			r.slog.Error("deliveries of a transaction not requeued", "vhost", r.name, "queue", e.Subscription.Queue().Name(), "err", err)
 		}
 	}
 	if moves != nil {
@@ -197,6 +196,21 @@ func (p *Publisher) end(ends []End) (confirm.Receipt, error) {
 		r.drainDead()
 	}
 	return receipt, nil
+}
+
+// requeue puts back what is not to end. It needs no log. What has been tried too often becomes a dead letter: dead.mu
+// must not be held.
+func (p *Publisher) requeue(ends []End) {
+	r := p.router
+	for i := range ends {
+		e := &ends[i]
+		if e.How == queue.Ack || e.How == queue.Reject {
+			continue
+		}
+		if _, err := e.Subscription.Settle(e.Deliveries, e.How); err != nil {
+			r.slog.Error("deliveries of a transaction not requeued", "vhost", r.name, "queue", e.Subscription.Queue().Name(), "err", err)
+		}
+	}
 }
 
 // buries returns what the router knows of a queue whose dead letters go somewhere, nil for any other and for one that
