@@ -207,8 +207,9 @@ func TestRecoveryTakesLittleMemoryPerMessage(t *testing.T) {
 		return float64(after.TotalAlloc - before.TotalAlloc)
 	}
 	const few, many = 50_000, 150_000
-	// Every other message is dead, which takes two bytes for each, and what those grew out of as much again.
-	if bytes := (allocated(many) - allocated(few)) / (many - few); bytes > 6 {
+	// Every other message is dead, which takes two bytes for each, and what those grew out of as much again; the race
+	// detector adds some. A table of messages took 48.
+	if bytes := (allocated(many) - allocated(few)) / (many - few); bytes > 14 {
 		t.Errorf("%.1f bytes for each message", bytes)
 	}
 }
