@@ -116,6 +116,15 @@ func (l *Log) roll(size, entry int) {
 	l.segments = append(l.segments, l.newSegment(l.last().id+1, capacity))
 }
 
+// complete fills in the checksums of the records that were just appended, while they are in the processor's cache and the
+// disk is busy with another batch.
+func (l *Log) complete() {
+	b := l.building
+	p := &b.parts[len(b.parts)-1]
+	sum(p.segment.seed, uint32(p.offset+p.to-p.from), b.data[p.to:])
+	l.extend()
+}
+
 // extend brings the bounds of the open part and of its segment up to date with what was appended.
 func (l *Log) extend() {
 	b := l.building
@@ -146,7 +155,7 @@ func (l *Log) placedAs(index int, e *entry) place {
 
 // commit ends what reserve began and returns the receipt.
 func (l *Log) commit() confirm.Receipt {
-	l.extend()
+	l.complete()
 	l.work.Signal()
 	return confirm.Receipt{By: l, At: l.number}
 }

@@ -101,8 +101,8 @@ func (l *Log) writeBatch() {
 	l.space.Broadcast()
 }
 
-// writePart completes the records of a part and writes them. mu is not held; the bytes are the flush loop's own, except
-// that Read may copy what lies behind a checksum.
+// writePart completes the records of a part that nobody else could and writes them all. mu is not held; the bytes are the
+// flush loop's own, except that Read may copy what lies behind a checksum.
 func (l *Log) writePart(b *batch, p *part, synced uint64) error {
 	records := b.data[p.first:p.to]
 	appendBatch(records[:0], batchRecord{number: p.number, synced: synced, bytes: uint64(len(records))})
@@ -110,8 +110,9 @@ func (l *Log) writePart(b *batch, p *part, synced uint64) error {
 		appendFooter(records[:len(records)-footerSize], footerRecord{
 			number: p.number, synced: synced, lastSeq: p.segment.lastSeq, index: p.segment.index,
 		})
+		sum(p.segment.seed, uint32(p.segment.index), b.data[p.from+p.segment.index-p.offset:p.to])
 	}
-	sum(p.segment.seed, uint32(p.offset+p.first-p.from), records)
+	sum(p.segment.seed, uint32(p.offset+p.first-p.from), records[:batchSize])
 	if p.segment.file == nil {
 		f, err := l.takeFile(p.segment)
 		if err != nil {

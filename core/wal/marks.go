@@ -60,5 +60,5 @@ func (l *Log) putMarks() {
 	size := rowsSize(n.rows)
 	l.place(align(frameSize+size), entryFixed+size)
 	l.putRows(n.rows)
-	l.extend()
+	l.complete()
 }

@@ -30,8 +30,9 @@ const (
 	defaultMaxRecord   = 512 << 20
 	defaultInterval    = time.Second
 
-	// maxBatch bounds a batch, and so the wait of the last message in it: a batch is one write and one sync.
-	maxBatch = 8 << 20
+	// maxBatch bounds a batch, and so the wait of the last message in it: a batch is one write and one sync. A larger one
+	// does not make a sync worth more, and leaves the processor's cache before it is written.
+	maxBatch = 2 << 20
 	// lazySync is how long an acknowledgement nobody waits for may stay unsynced.
 	lazySync = time.Second
 	// spareSegments is how much dead weight, in segments, is never worth copying the living for.
