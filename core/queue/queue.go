@@ -2,7 +2,6 @@ package queue
 
 import (
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,111 +17,6 @@ var (
 	ErrClosed    = errors.New("queue: closed")
 	ErrExclusive = errors.New("queue: in exclusive use by another consumer")
 )
-
-// Overflow says what a queue at its limit does with one more message.
-type Overflow uint8
-
-const (
-	DropHead         Overflow = iota // make room: the oldest leave
-	Refuse                           // the new one is refused, its publisher told
-	RefuseDeadLetter                 // as Refuse, and the new one becomes a dead letter
-)
-
-// Reason says why a message left its queue other than by being consumed.
-type Reason uint8
-
-const (
-	Rejected      Reason = iota // a consumer refused it
-	Expired                     // its time ran out
-	LengthLimit                 // the queue was at its limit
-	DeliveryLimit               // it was delivered too often
-)
-
-// String is the word for the reason in x-death.
-func (r Reason) String() string {
-	return [...]string{"rejected", "expired", "maxlen", "delivery_limit"}[r]
-}
-
-// Options are the laws of one queue. The zero value has no limits.
-type Options struct {
-	MaxLength   int   // waiting messages, 0 for no limit
-	MaxBytes    int64 // bytes of their bodies, 0 for no limit
-	Overflow    Overflow
-	Single      bool  // one consumer at a time gets messages, the others wait until it has gone
-	MaxPriority uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
-	MaxAttempts int   // deliveries after which a requeued message is a dead letter, 0 for no limit
-
-	HasTTL  bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
-	TTL     int64  // may be 0: only for whoever is hungry now
-	Expires int64  // milliseconds without consumer, declaration or poll after which Unused is called, 0 for never
-	Clock   *Clock // has messages expire and calls Unused; nil: messages expire when they are taken, Unused is not called
-
-	// DropTransientWhenIdle drops messages that are not durable while nobody consumes (MQTT QoS 0, [MQTT-3.1.2-5]).
-	DropTransientWhenIdle bool
-
-	// Bodies bounds what waits in memory; nil for no limit. Queues share it.
-	Bodies *Budget
-
-	// DeadLetter takes over messages that leave for a reason; nil drops them with a count. It is called with no lock
-	// held. The receipt is safe when they cannot come back. When it returns an error the messages are still this
-	// queue's and go back to where they were.
-	DeadLetter func(ds []Delivery, why Reason) (confirm.Receipt, error)
-
-	// Pager bounds the memory for positions; nil for no limit. Queues share it.
-	Pager *Pager
-
-	Slog *slog.Logger // told of messages that cannot be read; nil: nobody is
-
-	// Idle is called, with no lock held, when the last consumer has left.
-	Idle func()
-
-	// Unused is called, with no lock held, when the queue has not been used for Expires. It may be in use again.
-	Unused func()
-}
-
-// Stats is a snapshot of a queue's counters.
-type Stats struct {
-	Ready, Unacked, Consumers int
-	Bytes                     int64 // of the bodies of ready messages
-	Cached                    int64 // bytes of memory that ready messages hold
-
-	Published, Delivered, Redelivered, Acked uint64
-	Expired, Dropped, DeadLettered, Refused  uint64
-	Unreadable                               uint64 // left the queue because the log could not read them
-}
-
-// Laws are the options of any number of queues, and the log that these are in.
-type Laws struct {
-	Options
-	log   Log
-	pager *Pager // never nil
-}
-
-// NewLaws returns laws for queues to share. log may be nil for queues that are in memory only.
-func NewLaws(log Log, o Options) *Laws {
-	l := &Laws{Options: o, log: log, pager: o.Pager}
-	if l.pager == nil {
-		l.pager = unpaged()
-	}
-	return l
-}
-
-// counts are what happened to a queue's messages.
-type counts struct {
-	published, delivered, redelivered, acked uint64
-	losses                                   *losses // nil: none
-}
-
-// losses count messages that left otherwise than by being consumed: most queues have none.
-type losses struct{ expired, dropped, deadLettered, refused, unreadable uint64 }
-
-// lost returns the losses to count one more in.
-func (c *counts) lost() *losses {
-	if c.losses == nil {
-		c.losses = new(losses)
-	}
-	return c.losses
-}
 
 // Local is a queue: a mutex, a list of positions in the log, the subscriptions that take from it, and limits. It keeps
 // no map of what is out with consumers: a Delivery is a token that its holder settles.
@@ -256,58 +150,6 @@ func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) 
 		level: min(m.Priority, q.laws.MaxPriority)}
 	q.mu.Unlock()
 	return []Delivery{d}, ErrBuried
-}
-
-// Found is a message that the log holds at start.
-type Found struct {
-	At   Pos
-	Info Info
-}
-
-// Restore adds messages found in the log at start, in the order of their Pos.Seq and behind those restored before,
-// before anybody uses the queue. They are read when they are taken. found is the caller's again afterwards.
-func (q *Local) Restore(found ...Found) {
-	w := q.laws.pager.freezers.get()
-	q.mu.Lock()
-	for i := range found {
-		f := &found[i]
-		e := q.restored(f)
-		l := q.ready.at(min(f.Info.Priority, q.laws.MaxPriority))
-		if w.list != l {
-			w.end()
-			w.list = nil
-		}
-		switch {
-		case w.list != nil:
-		case !q.laws.pager.short() || e.pos.Seq == 0:
-			l.push(e)
-			continue
-		default:
-			w.begin(q, l, l.last)
-		}
-		w.add(&e)
-		l.add(&e)
-	}
-	w.end()
-	q.arm(0)
-	q.mu.Unlock()
-	q.laws.pager.freezers.put(w)
-	q.laws.pager.help()
-}
-
-// restored is the entry of what was found, with the next order. mu is held.
-func (q *Local) restored(f *Found) entry {
-	q.order++
-	e := entry{pos: f.At, order: q.order, expires: f.Info.Expires, size: uint32(f.Info.Size)}
-	if q.laws.HasTTL && f.Info.Time == 0 {
-		e.flags = undated
-	} else {
-		e.expires = q.deadline(f.Info.Expires, f.Info.Time)
-	}
-	if f.At.Seq <= q.mark.seq.Load() {
-		e.attempts = 1
-	}
-	return e
 }
 
 // add appends an entry to those of its priority. mu is held.
