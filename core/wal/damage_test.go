@@ -330,8 +330,8 @@ func FuzzSegment(f *testing.F) {
 				}
 			}
 			closeLog(t, l)
-		} else if !errors.As(err, new(*VersionError)) {
-			t.Fatalf("repair: %v", err)
+		} else if !placed(err) { // a record that lies under a right checksum may be more than it can make sense of
+			t.Fatalf("repair: an error without a place: %v", err)
 		}
 		if sound && len(lost) > 0 {
 			t.Errorf("verify found nothing, and repair has lost %+v", lost)

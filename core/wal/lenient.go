@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"tridge/core/queue"
@@ -31,6 +32,7 @@ type lenient struct {
 	doubted bool   // between damage and the next batch
 	record  []byte // the index of the segment, nil when there is none
 	trusted *trustedIndex
+	highest uint64 // sequence number in the segment, as its footer says; else the highest there is
 	rescued []rescuedRows
 }
 
@@ -111,7 +113,12 @@ func (w *lenient) segment(s *segment, last bool) error {
 		return err
 	}
 	first := len(w.lost)
-	w.doubted, w.record, w.trusted = false, nil, nil
+	w.doubted, w.record, w.trusted, w.highest = false, nil, nil, math.MaxUint64
+	if end := w.scan.size - footerSize; end >= segmentHeaderSize && end%alignment == 0 {
+		if footer := w.footerOf(end); footer.lastSeq != 0 {
+			w.highest = footer.lastSeq
+		}
+	}
 	w.index = indexBuilder{times: true}
 	w.index.reset()
 	if err := w.header(s); err != nil {
@@ -266,6 +273,8 @@ func (w *lenient) enterRecord(offset uint32, f frame, record []byte) error {
 		return err
 	}
 	switch {
+	case e.kind == recordMessage && e.seq > w.highest:
+		return errOrder // it would make all that follow contradict it
 	case w.trusted != nil:
 		if e.kind == recordAck && !w.doubted {
 			w.trusted.sure[string(e.ack)] = struct{}{}
@@ -301,8 +310,8 @@ func (w *lenient) met(e *entry) {
 
 // footerOf reads the footer at offset, whose checksum is right.
 func (w *lenient) footerOf(offset int) footerRecord {
-	_, record, damage, err := w.scan.record(offset)
-	if damage != nil || err != nil {
+	f, record, damage, err := w.scan.record(offset)
+	if damage != nil || err != nil || f.kind != recordFooter { // a batch has the same size
 		return footerRecord{}
 	}
 	footer, _ := readFooter(record)

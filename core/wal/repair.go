@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"tridge/core/queue"
 	"tridge/internal/vfs"
@@ -93,7 +94,7 @@ func repair(fs vfs.FS, from, to string, o Options, salvage Salvage, report func(
 	if err != nil {
 		return fmt.Errorf("wal: repair %s into %s: %w", from, to, err)
 	}
-	for _, each := range w.lost {
+	for _, each := range append(w.lost, c.lost...) {
 		report(each)
 	}
 	return nil
@@ -126,6 +127,7 @@ func mark(fs vfs.FS, dir string) (vfs.Dir, error) {
 type carrier struct {
 	compactor
 	from, to *Log
+	lost     []Lost // what turns out to be damaged when it is copied, though its entry in the index was right
 }
 
 // carry copies what lives in a segment.
@@ -150,7 +152,25 @@ func (c *carrier) carry(src *entrySource) error {
 	if err := c.scan.open(s); err != nil {
 		return err
 	}
-	return c.read(s, func(offset uint32, f frame, record []byte) error {
+	for {
+		err := c.read(s, c.copy(s))
+		damage := (*CorruptionError)(nil)
+		if !errors.As(err, &damage) {
+			return err
+		}
+		at := slices.IndexFunc(c.found, func(r livingRecord) bool { return r.offset == damage.Offset })
+		if at < 0 {
+			return err
+		}
+		end := damage.Offset + c.found[at].size
+		c.lost = append(c.lost, Lost{Segment: s.id, Through: s.id, From: damage.Offset, To: end, Messages: 1, Err: damage.Err})
+		c.found = c.found[at+1:] // those before it have been copied
+	}
+}
+
+// copy returns what copies a record of s.
+func (c *carrier) copy(s *segment) func(offset uint32, f frame, record []byte) error {
+	return func(offset uint32, f frame, record []byte) error {
 		p, err := payloadOf(f, record)
 		if err != nil {
 			return err
@@ -167,7 +187,7 @@ func (c *carrier) carry(src *entrySource) error {
 		c.put(c.to, keep, p)
 		c.to.commit()
 		return nil
-	})
+	}
 }
 
 // rescue copies rows whose record is lost.

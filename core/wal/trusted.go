@@ -69,15 +69,21 @@ func (t *trustedIndex) each(visit func(e *entry) error) error {
 // it acknowledged, as far as can be told: the index does not say where acknowledgements lie, but in a transaction they
 // follow its messages, which have nothing between them.
 func (w *lenient) enterIndex(s *segment, first int) error {
-	lost := w.lost[first:]
+	lost := w.lost[first:len(w.lost):len(w.lost)]
+	enter := func(e *entry) error {
+		if err := w.enterEntry(e); err != nil { // what was met before contradicts it
+			w.lost = append(w.lost, Lost{Segment: s.id, Through: s.id, From: e.offset, To: e.offset + e.size, AtLeast: true, Err: err})
+		}
+		return nil
+	}
 	half, end := -1, uint32(0) // the lost part that a message of what may be this transaction is in; the end of the last one
 	err := w.trusted.each(func(e *entry) error {
 		if e.kind == recordAck {
 			if _, sure := w.trusted.sure[string(e.ack)]; half >= 0 && !sure {
-				lost[half].Acks += e.count
+				w.lost[first+half].Acks += e.count
 				return nil
 			}
-			return w.enterEntry(e)
+			return enter(e)
 		}
 		part := slices.IndexFunc(lost, func(l Lost) bool { return e.offset >= l.From && e.offset < l.To })
 		if e.kind == recordRows || e.offset != end {
@@ -86,7 +92,7 @@ func (w *lenient) enterIndex(s *segment, first int) error {
 		end = e.offset + uint32(align(int(e.size)))
 		switch {
 		case part < 0:
-			return w.enterEntry(e)
+			return enter(e)
 		case e.kind == recordMessage:
 			half = part
 			w.met(e)
