@@ -42,15 +42,7 @@ func (c *conn) passHeld() error {
 	if err := c.flushAcks(); err != nil {
 		return err
 	}
-	for c.held.Len() > 0 {
-		if err := c.inlet.WaitOpen(); err != nil {
-			return err
-		}
-		if err := c.releaseHeld(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.held.Pass(&c.inlet, c.releaseHeld)
 }
 
 // releaseHeld publishes what is parked, in order. It runs on the reader's goroutine, also in the middle of reading a

@@ -1,6 +1,9 @@
 package stomp
 
 import (
+	"strconv"
+	"time"
+
 	"tridge/adapters/stomp/wire"
 	"tridge/core/confirm"
 	"tridge/core/message"
@@ -51,17 +54,7 @@ func (c *conn) holdReceipt(id string, asked bool, receipt confirm.Receipt) {
 }
 
 // passHeld waits until nothing is parked.
-func (c *conn) passHeld() error {
-	for c.held.Len() > 0 {
-		if err := c.inlet.WaitOpen(); err != nil {
-			return err
-		}
-		if err := c.releaseHeld(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (c *conn) passHeld() error { return c.held.Pass(&c.inlet, c.releaseHeld) }
 
 // releaseHeld publishes what is parked, in order. It runs on the reader's goroutine, also in the middle of reading a
 // frame.
@@ -72,6 +65,7 @@ func (c *conn) releaseHeld() error {
 			return nil
 		}
 		if h.message != nil {
+			letIn(h.message, time.Now().UnixMilli())
 			var err error
 			if h.receipt, err = c.deliver(h.to, h.message, h.delay); err != nil {
 				e := refusal(err)
@@ -83,6 +77,16 @@ func (c *conn) releaseHeld() error {
 		}
 		c.promise(h.id, h.asked, h.receipt)
 	}
+}
+
+// letIn has the time to live of a message that was parked begin now: it was not in the gateway's hands before. A deadline
+// that is a point in time (expires) stays.
+func letIn(m *message.Message, now int64) {
+	text, _ := m.Head.String(message.Expiration)
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && m.Expires == m.Time+n {
+		m.Expires = now + n
+	}
+	m.Time = now
 }
 
 // dropHeld forgets what is parked: the connection has ended, and nothing of it was confirmed.

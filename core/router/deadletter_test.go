@@ -223,12 +223,12 @@ func TestManyFurtherKeysAreFollowedOnce(t *testing.T) {
 func TestDeadLettersMayGoToAnInternalExchange(t *testing.T) {
 	h := newHouse(t)
 	h.exchange(router.ExchangeSpec{Name: "dlx", Kind: router.Fanout, Internal: true})
-	h.queue(router.QueueSpec{Name: "work", DeadLetter: true, DeadLetterExchange: "dlx"})
+	h.queue(router.QueueSpec{Name: "jobs", DeadLetter: true, DeadLetterExchange: "dlx"})
 	h.queue(router.QueueSpec{Name: "dead"})
 	h.bind(router.Binding{Source: "dlx", Destination: "dead"})
-	h.publish(text("", "work", "m"))
-	h.reject("work")
-	if got := h.drain("dead"); !slices.Equal(got, []string{"dlx/work/m"}) {
+	h.publish(text("", "jobs", "m"))
+	h.reject("jobs")
+	if got := h.drain("dead"); !slices.Equal(got, []string{"dlx/jobs/m"}) {
 		t.Errorf("dead has %q", got)
 	}
 }

@@ -47,6 +47,19 @@ func (p *Park[T]) Next() (v T, ok bool) {
 	return v, true
 }
 
+// Pass has the reader wait until nothing is parked. Each time the gate of in opens, release publishes what is.
+func (p *Park[T]) Pass(in *Inlet, release func() error) error {
+	for p.Len() > 0 {
+		if err := in.WaitOpen(); err != nil {
+			return err
+		}
+		if err := release(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Drop forgets all and returns how many there were.
 func (p *Park[T]) Drop() int {
 	n := p.Len()
