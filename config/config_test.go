@@ -84,7 +84,7 @@ func TestRoutesAreRead(t *testing.T) {
 			{Name: text(3, 12, "inner"), Kind: router.Headers, Internal: true},
 		},
 		Queues: []topology.Queue{{
-			Name: text(5, 12, "7"), MaxLength: 10, MaxBytes: 1 << 30, Overflow: queue.Refuse, DeliveryLimit: 3,
+			Name: text(5, 12, "7"), MaxLength: queue.AtMost(10), MaxBytes: queue.AtMost(1 << 30), Overflow: queue.Refuse, DeliveryLimit: queue.AtMost(3),
 			SingleActive: true, MaxPriority: 9, TTL: new(time.Duration), Expires: time.Hour,
 			DeadLetter: &topology.DeadLetter{Exchange: text(5, 180, "telemetry"), Key: "dead"},
 		}},

@@ -63,8 +63,8 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 	q := topology.Queue{}
 	d.mapping(n,
 		required("name", d.located(&q.Name)),
-		optional("max-length", d.number(&q.MaxLength, 1, math.MaxInt32)),
-		optional("max-bytes", d.size(&q.MaxBytes, 1, 1<<50)),
+		optional("max-length", d.limit(&q.MaxLength, 0, math.MaxInt32)),
+		optional("max-bytes", d.sizeLimit(&q.MaxBytes, 0, 1<<50)),
 		optional("overflow", word(d, &q.Overflow, map[string]queue.Overflow{
 			"drop-head": queue.DropHead, "refuse": queue.Refuse, "refuse-dead-letter": queue.RefuseDeadLetter,
 		})),
@@ -72,7 +72,7 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 			q.DeadLetter = &topology.DeadLetter{Exchange: topology.Text{Where: d.where(n)}}
 			d.mapping(n, optional("exchange", d.located(&q.DeadLetter.Exchange)), optional("key", d.text(&q.DeadLetter.Key)))
 		}),
-		optional("delivery-limit", d.number(&q.DeliveryLimit, 1, math.MaxUint16-1)),
+		optional("delivery-limit", d.limit(&q.DeliveryLimit, 0, math.MaxUint16-1)),
 		optional("ttl", func(n *yaml.Node) {
 			ttl := time.Duration(-1)
 			if d.duration(&ttl, 0, maxTime)(n); ttl >= 0 {

@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"tridge/core/queue"
 	"tridge/core/topology"
 )
 
@@ -68,6 +69,26 @@ func (d *document) number(into *int, least, most int64) func(*yaml.Node) {
 			return
 		}
 		*into = int(v)
+	}
+}
+
+// limit reads a whole number from least to most that is a limit.
+func (d *document) limit(into *queue.Limit, least, most int64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		v := -1
+		if d.number(&v, least, most)(n); v >= 0 {
+			*into = queue.AtMost(int64(v))
+		}
+	}
+}
+
+// sizeLimit is size for a limit.
+func (d *document) sizeLimit(into *queue.Limit, least, most int64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		v := int64(-1)
+		if d.size(&v, least, most)(n); v >= 0 {
+			*into = queue.AtMost(v)
+		}
 	}
 }
 

@@ -55,9 +55,7 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 	case "x-max-length":
 		r.spec.MaxLength, err = r.limit(name, v)
 	case "x-max-length-bytes":
-		var limit int
-		limit, err = r.limit(name, v)
-		r.spec.MaxBytes = int64(limit)
+		r.spec.MaxBytes, err = r.limit(name, v)
 	case "x-delivery-limit":
 		r.spec.MaxAttempts, err = r.limit(name, v)
 	case "x-max-priority":
@@ -142,13 +140,10 @@ func (r *argumentReader) readOverflow(v message.Value) error {
 	return nil
 }
 
-// limit reads a count. The router takes 0 for "no limit", which is not what 0 means here.
-func (r *argumentReader) limit(name string, v message.Value) (int, error) {
-	n, err := r.number(name, v, math.MaxInt)
-	if err == nil && n == 0 {
-		err = failure(wire.NotImplemented, "queue argument '%s' with value 0", name)
-	}
-	return int(n), err
+// limit reads a count.
+func (r *argumentReader) limit(name string, v message.Value) (queue.Limit, error) {
+	n, err := r.number(name, v, math.MaxInt64)
+	return queue.AtMost(n), err
 }
 
 // number reads a whole number from 0 to most.

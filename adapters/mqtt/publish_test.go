@@ -87,7 +87,7 @@ func TestUnroutablePublishSaysSo(t *testing.T) {
 
 func TestRefusedPublishSaysSo(t *testing.T) {
 	g := newGateway(t, Limits{})
-	g.durableQueue(router.QueueSpec{Name: "q", MaxLength: 1, Overflow: queue.Refuse})
+	g.durableQueue(router.QueueSpec{Name: "q", MaxLength: queue.AtMost(1), Overflow: queue.Refuse})
 	c, _ := g.connect(persistent(version5, "c"))
 	c.publish(pub{topic: "a", id: 1, qos: qos1})
 	if r := c.expectAck(typePuback, 1); r != ReasonSuccess {
@@ -118,7 +118,7 @@ func TestRefusedPublishSaysSo(t *testing.T) {
 func TestRefusedQoS2IsNotTakenForADuplicate(t *testing.T) {
 	for _, version := range []byte{version311, version5} {
 		g := newGateway(t, Limits{})
-		q := g.durableQueue(router.QueueSpec{Name: "q", MaxLength: 1, Overflow: queue.Refuse})
+		q := g.durableQueue(router.QueueSpec{Name: "q", MaxLength: queue.AtMost(1), Overflow: queue.Refuse})
 		c, _ := g.connect(persistent(version, "c"))
 		c.publish(pub{topic: "a", payload: "first", id: 1, qos: qos2})
 		c.expectAck(typePubrec, 1)

@@ -76,7 +76,7 @@ func TestUnroutableMessageIsReceipted(t *testing.T) {
 
 func TestFullQueueIsAnError(t *testing.T) {
 	h := newHouse(t)
-	if _, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "a", Durable: true, MaxLength: 1, Overflow: queue.Refuse}, 0); err != nil {
+	if _, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "a", Durable: true, MaxLength: queue.AtMost(1), Overflow: queue.Refuse}, 0); err != nil {
 		t.Fatal(err)
 	}
 	c := h.connect(wire.V12)
@@ -105,7 +105,7 @@ func TestQueueIsDeclaredDurableOnFirstUse(t *testing.T) {
 
 func TestExistingQueueIsAdopted(t *testing.T) {
 	h := newHouse(t)
-	if _, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "a", AutoDelete: true, MaxLength: 5}, 0); err != nil {
+	if _, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "a", AutoDelete: true, MaxLength: queue.AtMost(5)}, 0); err != nil {
 		t.Fatal(err)
 	}
 	c := h.connect(wire.V12)

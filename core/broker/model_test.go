@@ -26,7 +26,7 @@ import (
 var modelLaws = []router.QueueSpec{
 	{Name: "a-plain", Durable: true},
 	{Name: "b-ranked", Durable: true, MaxPriority: 3, DeadLetter: true, DeadLetterKey: lateQueue},
-	{Name: "c-short", Durable: true, MaxLength: 4, DeadLetter: true, DeadLetterKey: lateQueue},
+	{Name: "c-short", Durable: true, MaxLength: queue.AtMost(4), DeadLetter: true, DeadLetterKey: lateQueue},
 	{Name: "d-timed", Durable: true, HasTTL: true, TTL: 5000, DeadLetter: true, DeadLetterKey: lateQueue},
 	{Name: lateQueue, Durable: true},
 }

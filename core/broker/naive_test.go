@@ -125,8 +125,13 @@ func (n *naive) arriving(w waiting, name string) waiting {
 // put adds a message that has been written and drops from the head what is too much.
 func (n *naive) put(name string, w waiting) {
 	n.insert(name, w)
-	for limit := n.laws[name].MaxLength; limit > 0 && len(n.ready[name]) > limit; {
-		n.leave(name, n.removeFront(name), w.came)
+	n.shrink(name, w.came)
+}
+
+// shrink drops from the head what is too much.
+func (n *naive) shrink(name string, clock int64) {
+	for limit, ok := n.laws[name].MaxLength.Value(); ok && len(n.ready[name]) > int(limit); {
+		n.leave(name, n.removeFront(name), clock)
 	}
 }
 
@@ -245,6 +250,7 @@ func (n *naive) settle(name string, ws []waiting, how queue.Outcome, clock int64
 		for _, w := range ws {
 			n.insert(name, w)
 		}
+		n.shrink(name, clock)
 	}
 }
 

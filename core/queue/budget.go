@@ -63,7 +63,7 @@ const ahead = 64 << 10
 
 // shed takes the message out of an entry that may do without when the budget is used up. mu is held.
 func (q *Local) shed(e *entry) {
-	if e.pos.Seq != 0 && q.laws.Bodies.full(e.cost()) {
+	if e.pos.Seq != 0 && q.laws().Bodies.full(e.cost()) {
 		q.release(e)
 	}
 }
@@ -72,18 +72,18 @@ func (q *Local) release(e *entry) {
 	if e.message == nil {
 		return
 	}
-	if q.laws.Bodies.limit.Load() > 0 && q.ready.cached+e.cost() <= ahead && q.hungry() > 0 {
+	if q.laws().Bodies.limit.Load() > 0 && q.ready.cached+e.cost() <= ahead && q.hungry() > 0 {
 		return
 	}
 	e.message = nil
-	q.laws.Bodies.released.Add(1)
+	q.laws().Bodies.released.Add(1)
 }
 
 // account tells the budget what the ready messages hold in memory since it was told last. mu is held.
 func (q *Local) account() {
-	if change := q.ready.cached - q.accounted; change != 0 && q.laws.Bodies != nil {
+	if change := q.ready.cached - q.accounted; change != 0 && q.laws().Bodies != nil {
 		q.accounted = q.ready.cached
-		q.laws.Bodies.used.Add(change)
+		q.laws().Bodies.used.Add(change)
 	}
 }
 

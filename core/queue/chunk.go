@@ -87,7 +87,7 @@ func (l *list) link(prev *chunk) *chunk {
 	if c.block = l.spare; c.block != nil {
 		l.spare = nil
 	} else {
-		c.block = l.queue.laws.pager.lend(l.queue)
+		c.block = l.queue.laws().pager.lend(l.queue)
 	}
 	c.block.owner = c
 	return c
@@ -112,11 +112,11 @@ func (l *list) unlink(c *chunk) {
 		if l.spare == nil {
 			l.spare = b
 		} else {
-			l.queue.laws.pager.giveBack(b)
+			l.queue.laws().pager.giveBack(b)
 		}
 	}
 	if c.page != nil {
-		l.queue.laws.pager.release(c.page)
+		l.queue.laws().pager.release(c.page)
 	}
 	*c = chunk{of: l, unlinked: true}
 	if l.headCount < maxHeads {
@@ -129,7 +129,7 @@ func (l *list) unlink(c *chunk) {
 func (v *levels) dropSpares() bool {
 	b := v.spare
 	if b != nil {
-		v.queue.laws.pager.giveBack(b)
+		v.queue.laws().pager.giveBack(b)
 	}
 	v.spare, v.heads, v.headCount = nil, nil, 0
 	return b != nil

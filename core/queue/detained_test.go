@@ -180,7 +180,7 @@ func TestMessageThatComesDuringAPurgeExpiresOnTime(t *testing.T) {
 
 func TestSpentMessagesBecomeDeadLettersInOrder(t *testing.T) {
 	log, g := queuetest.NewLog(), &graveyard{}
-	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: g.bury})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: queue.AtMost(1), DeadLetter: g.bury})
 	put(t, q, log, "a", "b", "c")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	for range 2 {

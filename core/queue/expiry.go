@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // The functions here are what a queue does with time. Those without a word about mu are called with Local.mu held.
@@ -26,10 +27,10 @@ func (q *Local) times() *timing {
 
 // deadline is when a message put at clock expires: by its own word or the queue's, whichever is sooner; 0 for never.
 func (q *Local) deadline(own, clock int64) int64 {
-	if !q.laws.HasTTL || own != 0 && own <= clock+q.laws.TTL {
+	if !q.laws().HasTTL || own != 0 && own <= clock+q.laws().TTL {
 		return own
 	}
-	return clock + q.laws.TTL
+	return clock + q.laws().TTL
 }
 
 // date finds out when an entry restored from the log expires by the queue's word: m, which it stands for, says when it
@@ -37,9 +38,14 @@ func (q *Local) deadline(own, clock int64) int64 {
 func (q *Local) date(expires *int64, flags *entryFlags, came int64) {
 	if *flags&undated != 0 {
 		*flags &^= undated
-		*expires = q.deadline(*expires, came)
+		if *expires = q.deadline(*expires, came); *expires == 0 {
+			*expires = never // its queue has lost its time to live meanwhile; the entry has been counted as mortal
+		}
 	}
 }
+
+// never is the deadline of an entry that was expected to have one.
+const never = math.MaxInt64
 
 // mortal reports whether e will have to leave some day.
 func (e *entry) mortal() bool { return e.expires != 0 || e.flags&undated != 0 }
@@ -66,7 +72,7 @@ func (q *Local) detained(clock int64) bool {
 	if q.timing != nil && clock < q.timing.retry {
 		return true
 	}
-	if q.laws.DeadLetter == nil || !q.laws.Clock.holds() {
+	if q.laws().DeadLetter == nil || !q.laws().Clock.holds() {
 		return false
 	}
 	q.times().retry = clock + retryAfter
@@ -96,12 +102,12 @@ func (q *Local) passOver(p place) {
 
 // unused reports whether the queue has not been used for as long as it may.
 func (q *Local) unused(clock int64) bool {
-	return q.laws.Expires > 0 && len(q.subs) == 0 && clock >= q.timing.used+q.laws.Expires
+	return q.laws().Expires > 0 && len(q.subs) == 0 && clock >= q.timing.used+q.laws().Expires
 }
 
 // renew notes that the queue is in use now.
 func (q *Local) renew() {
-	if q.laws.Expires > 0 {
+	if q.laws().Expires > 0 {
 		q.times().used = now()
 	}
 }
@@ -116,18 +122,21 @@ func (q *Local) Renew() {
 // arm tells the clock when to look at the queue, but not before a time. An alarm that is too early stands: the queue
 // then looks when the next one is due. So a queue whose messages come and go costs the clock next to nothing.
 func (q *Local) arm(notBefore int64) {
-	if q.ready.mortal != 0 || q.laws.Expires != 0 {
+	if q.ready.mortal != 0 || q.laws().Expires != 0 || q.surplus() {
 		q.rearm(notBefore)
 	}
 }
 
 func (q *Local) rearm(notBefore int64) {
-	if q.laws.Clock == nil || q.closed {
+	if q.laws().Clock == nil || q.closed {
 		return
 	}
 	at := q.headDeadline()
-	if q.laws.Expires > 0 && len(q.subs) == 0 && (at == 0 || q.timing.used+q.laws.Expires < at) {
-		at = q.timing.used + q.laws.Expires
+	if q.laws().Expires > 0 && len(q.subs) == 0 && (at == 0 || q.timing.used+q.laws().Expires < at) {
+		at = q.timing.used + q.laws().Expires
+	}
+	if q.surplus() {
+		at = 1
 	}
 	if at == 0 {
 		return
@@ -136,7 +145,7 @@ func (q *Local) rearm(notBefore int64) {
 	at = max(at, notBefore, t.retry)
 	if t.armed == 0 || at < t.armed {
 		t.armed = at
-		q.laws.Clock.set(q, at)
+		q.laws().Clock.set(q, at)
 	}
 }
 
@@ -187,9 +196,9 @@ func (q *Local) dueHead(clock int64) (place, bool) {
 func (q *Local) due(clock int64) error {
 	q.mu.Lock()
 	q.timing.armed = 0
-	if !q.closed && q.unused(clock) && q.laws.Unused != nil {
+	if !q.closed && q.unused(clock) && q.laws().Unused != nil {
 		q.mu.Unlock()
-		q.laws.Unused()
+		q.laws().Unused()
 		q.mu.Lock()
 		if q.unused(clock) { // it is still there: not at once again
 			q.timing.retry = clock + retryAfter
@@ -204,14 +213,19 @@ func (q *Local) due(clock int64) error {
 	if err != nil {
 		q.timing.retry = clock + retryAfter
 	}
+	dropped := q.overflowing()
 	q.account()
 	q.arm(clock) // behind the queues that have waited longer
 	q.mu.Unlock()
-	if len(expired) > 0 {
-		if _, failed := q.leave(expired, Expired); failed != nil {
-			return failed
-		}
+	return errors.Join(q.depart(expired, Expired), q.depart(dropped, LengthLimit), err)
+}
+
+// depart is leave without the receipt, also for no tokens at all. It is called without mu.
+func (q *Local) depart(ds []Delivery, why Reason) error {
+	if len(ds) == 0 {
+		return nil
 	}
+	_, err := q.leave(ds, why)
 	return err
 }
 
@@ -244,7 +258,7 @@ func (q *Local) takeExpired(clock int64) (expired []Delivery, err error) {
 // dateHead reads a message to know when it came. It releases mu meanwhile.
 func (q *Local) dateHead(at Pos, order uint64, priority uint8) error {
 	q.mu.Unlock()
-	m, err := q.laws.log.Read(at)
+	m, err := q.laws().log.Read(at)
 	q.mu.Lock()
 	p, present, lost := q.find(priority, order)
 	switch {

@@ -19,7 +19,7 @@ func (q *Local) freeze(c *chunk) (blocks int) {
 	for n := last.next; n != nil && count < maxPageEntries && !n.warm && q.freezable(n); n = n.next {
 		last, count = n, count+int(n.live)
 	}
-	w := q.laws.pager.freezers.get()
+	w := q.laws().pager.freezers.get()
 	w.begin(q, c.of, first.prev)
 	for c, end := first, last.next; c != end; {
 		for i := c.from; i < c.to; i++ {
@@ -33,7 +33,7 @@ func (q *Local) freeze(c *chunk) (blocks int) {
 		c = next
 	}
 	w.end()
-	q.laws.pager.freezers.put(w)
+	q.laws().pager.freezers.put(w)
 	q.ready.dropSpares()
 	q.account()
 	return blocks
@@ -126,7 +126,7 @@ func (w *freezer) end() {
 	}
 	p := c.page
 	c.top, p.count = w.last.order, uint16(w.count)
-	if len(w.data) < q.laws.pager.small && w.count < maxPageEntries {
+	if len(w.data) < q.laws().pager.small && w.count < maxPageEntries {
 		p.data = append(make([]byte, 0, len(w.data)), w.data...)
 		p.tail = new(entry)
 		*p.tail = w.last
@@ -140,7 +140,7 @@ func (w *freezer) end() {
 // seal ends a page whose entries are data.
 func (q *Local) seal(p *page, data []byte) {
 	p.data, p.tail = seal(data), nil
-	q.laws.pager.write(q, p)
+	q.laws().pager.write(q, p)
 }
 
 // deadline is when e expires: 0 for never, the past when it has to be read first.
@@ -160,14 +160,14 @@ func (q *Local) forsake(e *entry) {
 		e.extra = extraOf(e.message)
 	}
 	e.message = nil
-	q.laws.Bodies.countReleased()
+	q.laws().Bodies.countReleased()
 }
 
 // chills reports whether an entry that comes now is better off in a page at once: memory is short, its list ends with a
 // page or is empty, and nobody is about to take it. Without this, messages that come to many queues in turn would each
 // take a block for themselves.
 func (q *Local) chills(l *list, e *entry) bool {
-	return (l.last == nil || l.last.block == nil) && q.laws.pager.short() && e.pos.Seq != 0 && e.flags&urgent == 0 && q.hungry() == 0
+	return (l.last == nil || l.last.block == nil) && q.laws().pager.short() && e.pos.Seq != 0 && e.flags&urgent == 0 && q.hungry() == 0
 }
 
 // chill appends an entry, whose order is above all others, to the page at the end of l.
@@ -186,7 +186,7 @@ func (q *Local) chill(l *list, e *entry) {
 	p.count++
 	c.top = e.order
 	l.add(e)
-	if len(p.data) >= q.laws.pager.small || p.count >= maxPageEntries {
+	if len(p.data) >= q.laws().pager.small || p.count >= maxPageEntries {
 		q.seal(p, p.data)
 	}
 }
@@ -201,7 +201,7 @@ func (q *Local) thaw(p place) error {
 		data = make([]byte, of.size)
 		unit := of.unit
 		q.mu.Unlock()
-		err := q.laws.pager.read(data, unit)
+		err := q.laws().pager.read(data, unit)
 		q.mu.Lock()
 		if c.unlinked || c.page != of {
 			return nil // somebody else has thawed it: what was read may be another's
@@ -257,7 +257,7 @@ func (q *Local) find(priority uint8, order uint64) (place, bool, error) {
 func (q *Local) relieve(b *block) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.laws.pager.has(q, b) {
+	if !q.laws().pager.has(q, b) {
 		return 0
 	}
 	switch c := b.owner; {
@@ -277,5 +277,5 @@ func (q *Local) relieve(b *block) int {
 func (q *Local) lost(err error) error {
 	q.mu.Unlock()
 	defer q.mu.Lock()
-	return q.laws.pager.lost(fmt.Errorf("queue %q: positions of waiting messages cannot be read back: %w", q.name, err))
+	return q.laws().pager.lost(fmt.Errorf("queue %q: positions of waiting messages cannot be read back: %w", q.name, err))
 }

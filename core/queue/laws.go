@@ -32,12 +32,12 @@ func (r Reason) String() string {
 
 // Options are the laws of one queue. The zero value has no limits.
 type Options struct {
-	MaxLength   int   // waiting messages, 0 for no limit
-	MaxBytes    int64 // bytes of their bodies, 0 for no limit
+	MaxLength   Limit // waiting messages
+	MaxBytes    Limit // bytes of their bodies
 	Overflow    Overflow
 	Single      bool  // one consumer at a time gets messages, the others wait until it has gone
 	MaxPriority uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
-	MaxAttempts int   // deliveries after which a requeued message is a dead letter, 0 for no limit
+	MaxAttempts Limit // deliveries after which a requeued message is a dead letter
 
 	HasTTL  bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
 	TTL     int64  // may be 0: only for whoever is hungry now

@@ -39,7 +39,7 @@ func (q *Local) restore(ds []Delivery) {
 
 // leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.
 func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
-	return q.leaveBy(ds, why, q.laws.DeadLetter)
+	return q.leaveBy(ds, why, q.laws().DeadLetter)
 }
 
 func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) (confirm.Receipt, error)) (confirm.Receipt, error) {
@@ -84,7 +84,7 @@ func (q *Local) load(ds []Delivery) (int, error) {
 			together = q.loadRun(ds[i:]) // where one lies alone, so do the others
 		}
 		if ds[i].Message == nil && failed == nil {
-			m, err := q.laws.log.Read(ds[i].pos)
+			m, err := q.laws().log.Read(ds[i].pos)
 			switch {
 			case errors.Is(err, ErrUnreadable):
 				lost = append(lost, lostMessage{ds[i], err})
@@ -110,7 +110,7 @@ const runAtOnce = 64
 // loadRun reads what it can of messages that lie side by side; those it cannot are read one by one. It reports whether
 // it was worth it.
 func (q *Local) loadRun(ds []Delivery) bool {
-	runs, ok := q.laws.log.(RunReader)
+	runs, ok := q.laws().log.(RunReader)
 	if !ok {
 		return false
 	}
@@ -150,8 +150,8 @@ func (q *Local) lose(p place, why error) {
 func (q *Local) abandon(lost []lostMessage) {
 	for i := range lost {
 		d := &lost[i].Delivery
-		if q.laws.Slog != nil {
-			q.laws.Slog.Error("a message cannot be read and leaves its queue", "queue", q.name, "message", d.pos.Seq,
+		if q.laws().Slog != nil {
+			q.laws().Slog.Error("a message cannot be read and leaves its queue", "queue", q.name, "message", d.pos.Seq,
 				"segment", d.pos.Segment, "offset", d.pos.Offset, "err", lost[i].err)
 		}
 		if _, err := q.ackAll([]Pos{d.pos}); err != nil {

@@ -20,9 +20,9 @@ func TestLimits(t *testing.T) {
 		want []string
 		full bool
 	}{
-		{"drop head by length", queue.Options{MaxLength: 2}, []string{"b", "c"}, false},
-		{"drop head by bytes", queue.Options{MaxBytes: 1}, []string{"c"}, false},
-		{"refuse", queue.Options{MaxLength: 2, Overflow: queue.Refuse}, []string{"a", "b"}, true},
+		{"drop head by length", queue.Options{MaxLength: queue.AtMost(2)}, []string{"b", "c"}, false},
+		{"drop head by bytes", queue.Options{MaxBytes: queue.AtMost(1)}, []string{"c"}, false},
+		{"refuse", queue.Options{MaxLength: queue.AtMost(2), Overflow: queue.Refuse}, []string{"a", "b"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			log := queuetest.NewLog()
@@ -48,7 +48,7 @@ func TestLimits(t *testing.T) {
 func TestRejectedAndSpentMessagesBecomeDeadLetters(t *testing.T) {
 	log := queuetest.NewLog()
 	var dead []string
-	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: 1, DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxAttempts: queue.AtMost(1), DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
 		for _, d := range ds {
 			dead = append(dead, string(d.Message.Body)+":"+why.String())
 		}
@@ -154,7 +154,7 @@ func TestManyExpiredAreLeftInPortions(t *testing.T) {
 
 func TestDropThatFailsKeepsBoth(t *testing.T) {
 	log := queuetest.NewLog()
-	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: queue.AtMost(1), DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
 		return confirm.Receipt{}, errors.New("no")
 	}})
 	put(t, q, log, "a", "b") // put fails the test on an error: a message that is in the queue was not refused
@@ -172,7 +172,7 @@ func TestTransientIsDroppedWithoutConsumer(t *testing.T) {
 
 func TestWhatCannotLeaveWakesItsConsumer(t *testing.T) {
 	log := queuetest.NewLog()
-	q := newQueue(t, "q", 1, log, queue.Options{MaxBytes: 10, Overflow: queue.RefuseDeadLetter,
+	q := newQueue(t, "q", 1, log, queue.Options{MaxBytes: queue.AtMost(10), Overflow: queue.RefuseDeadLetter,
 		DeadLetter: func([]queue.Delivery, queue.Reason) (confirm.Receipt, error) {
 			return confirm.Receipt{}, errors.New("no")
 		}})

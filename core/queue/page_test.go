@@ -275,7 +275,7 @@ func TestListWithPagesAgreesWithASlice(t *testing.T) {
 			}
 		}
 		q.ready.dropSpares()
-		if lent := q.laws.pager.lent.Load(); lent != 0 {
+		if lent := q.laws().pager.lent.Load(); lent != 0 {
 			t.Fatalf("seed %d: %d blocks have not come back", seed, lent)
 		}
 		q.mu.Unlock()

@@ -208,7 +208,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	var background, working sync.WaitGroup
 	background.Go(func() { clock.Run(ctx) })
 	log := queuetest.NewLog()
-	q := queue.New("q", 1, log, queue.Options{Pager: pager, Clock: clock, MaxLength: 1500, MaxPriority: 1, Bodies: queue.NewBudget(4 << 10)})
+	q := queue.New("q", 1, log, queue.Options{Pager: pager, Clock: clock, MaxLength: queue.AtMost(1500), MaxPriority: 1, Bodies: queue.NewBudget(4 << 10)})
 	var mu sync.Mutex
 	acked := map[string]bool{}
 	for p := range publishers {

@@ -61,7 +61,7 @@ func TestPrioritiesDoNotMatterUnlessAskedFor(t *testing.T) {
 // TestDropHeadDropsFromTheHead is what RabbitMQ does, and says that people may not expect it.
 func TestDropHeadDropsFromTheHead(t *testing.T) {
 	log := queuetest.NewLog()
-	q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 9, MaxLength: 2})
+	q := newQueue(t, "q", 1, log, queue.Options{MaxPriority: 9, MaxLength: queue.AtMost(2)})
 	putAt(t, q, log, "9", "1", "0")
 	s, _ := subscribe(t, q, queue.SubscribeOptions{})
 	expect(t, take(t, s, 10), "1", "0")

@@ -108,7 +108,7 @@ func (q *Local) Close(c Condition) (int, error) {
 	}
 	q.closed = true
 	if q.timing != nil {
-		q.laws.Clock.forget(q)
+		q.laws().Clock.forget(q)
 	}
 	n := q.ready.len
 	subs := q.subs

@@ -21,9 +21,11 @@ var (
 // Local is a queue: a mutex, a list of positions in the log, the subscriptions that take from it, and limits. It keeps
 // no map of what is out with consumers: a Delivery is a token that its holder settles.
 type Local struct {
-	// immutable
-	laws *Laws
-	name string
+	name string // immutable
+
+	// obeyed changes with mu held (Obey) and is read with or without: what is read twice without may differ. The log,
+	// the pager and the clock are always the same.
+	obeyed atomic.Pointer[Laws]
 
 	// guarded by mu. Leaf: nothing is called while it is held, wakes and dead letters happen after.
 	mu        sync.Mutex
@@ -49,12 +51,16 @@ func New(name string, id uint32, log Log, o Options) *Local { return NewLaws(log
 
 // Queue returns an empty queue under these laws. id 0 keeps messages in memory only.
 func (l *Laws) Queue(name string, id uint32) *Local {
-	q := &Local{laws: l, name: name, mark: Mark{queue: id}}
+	q := &Local{name: name, mark: Mark{queue: id}}
+	q.obeyed.Store(l)
 	q.ready.init(q)
 	q.renew()
 	q.arm(0)
 	return q
 }
+
+// laws are those the queue obeys now.
+func (q *Local) laws() *Laws { return q.obeyed.Load() }
 
 // Name is the name the queue was declared with.
 func (q *Local) Name() string { return q.name }
@@ -78,7 +84,7 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 // handed over by Bury when their turn comes, and not from within.
 func (q *Local) Deposit(m *message.Message, at Pos) (left []Delivery, err error) {
 	left, err = q.put(m, at)
-	if len(left) > 0 && q.laws.DeadLetter == nil {
+	if len(left) > 0 && q.laws().DeadLetter == nil {
 		_, _ = q.leave(left, LengthLimit)
 		left = nil
 	}
@@ -99,16 +105,16 @@ func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	case q.closed:
 		q.mu.Unlock()
 		return nil, ErrClosed
-	case q.laws.Overflow != DropHead && q.over(1, int64(size)):
+	case q.laws().Overflow != DropHead && q.over(1, int64(size)):
 		return q.refuse(m, at)
-	case !m.Durable() && q.laws.DropTransientWhenIdle && len(q.subs) == 0:
+	case !m.Durable() && q.laws().DropTransientWhenIdle && len(q.subs) == 0:
 		q.counts.lost().dropped++
 		q.mu.Unlock()
 		return nil, nil
 	}
 	e := entry{message: m, pos: at, expires: m.Expires, size: uint32(size), extra: extraOf(m)}
 	clock := m.Time
-	if q.laws.HasTTL {
+	if q.laws().HasTTL {
 		clock = now()
 		e.expires = q.deadline(m.Expires, clock)
 	}
@@ -130,14 +136,14 @@ func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
 	for _, s := range also {
 		s.waker.Wake()
 	}
-	q.laws.pager.help()
+	q.laws().pager.help()
 	return dropped, nil
 }
 
 // refuse answers a message that does not fit. mu is held, and released.
 func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) {
 	q.counts.lost().refused++
-	if q.laws.Overflow != RefuseDeadLetter || q.laws.DeadLetter == nil {
+	if q.laws().Overflow != RefuseDeadLetter || q.laws().DeadLetter == nil {
 		q.mu.Unlock()
 		return nil, ErrFull
 	}
@@ -147,7 +153,7 @@ func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) 
 	q.unacked++
 	d := Delivery{Message: m, ID: e.id(), pos: at, order: q.order, expires: q.deadline(m.Expires, m.Time),
 		size: uint32(len(m.Body)), extra: extraOf(m),
-		level: min(m.Priority, q.laws.MaxPriority)}
+		level: min(m.Priority, q.laws().MaxPriority)}
 	q.mu.Unlock()
 	return []Delivery{d}, ErrBuried
 }
@@ -156,38 +162,12 @@ func (q *Local) refuse(m *message.Message, at Pos) (left []Delivery, err error) 
 func (q *Local) add(e entry, priority uint8) {
 	q.order++
 	e.order = q.order
-	if l := q.ready.at(min(priority, q.laws.MaxPriority)); q.chills(l, &e) {
+	if l := q.ready.at(min(priority, q.laws().MaxPriority)); q.chills(l, &e) {
 		q.chill(l, &e)
 	} else {
 		l.push(e)
 	}
 	q.counts.published++
-}
-
-// over reports whether n more messages of size bytes exceed a limit. mu is held.
-func (q *Local) over(n int, size int64) bool {
-	return q.laws.MaxLength > 0 && q.ready.len+n > q.laws.MaxLength ||
-		q.laws.MaxBytes > 0 && q.ready.bytes+size > q.laws.MaxBytes
-}
-
-// overflowing takes messages out from the head until the queue is within its limits: with priorities the oldest of the
-// highest, as RabbitMQ has it. mu is held, and released while a page is read.
-func (q *Local) overflowing() (dropped []Delivery) {
-	if q.laws.Overflow != DropHead {
-		return nil
-	}
-	for q.over(0, 0) && !q.closed {
-		p, ok := q.ready.front()
-		switch {
-		case !ok:
-			return dropped
-		case !p.cold():
-			dropped = q.takenOut(dropped, p)
-		case q.thaw(p) != nil:
-			return dropped // the process is about to end
-		}
-	}
-	return dropped
 }
 
 // takeOut turns an entry into the token d. mu is held.
@@ -301,7 +281,7 @@ func (q *Local) ackAll(ps []Pos) (confirm.Receipt, error) {
 	if len(ps) == 0 {
 		return confirm.Receipt{}, nil
 	}
-	return q.laws.log.Ack(q.ID(), ps)
+	return q.laws().log.Ack(q.ID(), ps)
 }
 
 // now is the wall clock in Unix milliseconds, the unit of deadlines.

@@ -360,7 +360,7 @@ func TestUnreadableMessagesDoNotHoldUpOthers(t *testing.T) {
 			s, _ := subscribe(t, q, queue.SubscribeOptions{Match: func(*message.Message) bool { return true }})
 			expect(t, take(t, s, 9), "b", "d")
 		}, nil},
-		{"dropped from the head", queue.Options{MaxLength: 1, DeadLetter: dead.bury}, func(t *testing.T, q *queue.Local, log *queuetest.Log) {
+		{"dropped from the head", queue.Options{MaxLength: queue.AtMost(1), DeadLetter: dead.bury}, func(t *testing.T, q *queue.Local, log *queuetest.Log) {
 			put(t, q, log, "e")
 		}, []string{"b:maxlen", "d:maxlen"}},
 	} {

@@ -86,7 +86,7 @@ func TestExclusiveConsumerOfASingleActiveQueueIsRefused(t *testing.T) {
 func TestRefusedMessageBecomesADeadLetter(t *testing.T) {
 	log, dead := queuetest.NewLog(), &graveyard{}
 	failing := false
-	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
+	q := newQueue(t, "q", 1, log, queue.Options{MaxLength: queue.AtMost(1), Overflow: queue.RefuseDeadLetter, DeadLetter: func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
 		if failing {
 			return confirm.Receipt{}, errors.New("no")
 		}
@@ -109,7 +109,7 @@ func TestRefusedMessageBecomesADeadLetter(t *testing.T) {
 	if got := q.Stats(); got.Ready != 2 || got.Unacked != 0 {
 		t.Errorf("what cannot get away is lost: %+v", got)
 	}
-	plain := newQueue(t, "plain", 1, log, queue.Options{MaxLength: 1, Overflow: queue.RefuseDeadLetter})
+	plain := newQueue(t, "plain", 1, log, queue.Options{MaxLength: queue.AtMost(1), Overflow: queue.RefuseDeadLetter})
 	put(t, plain, log, "a")
 	if err := plain.Put(durable("b"), queue.Pos{}); err != queue.ErrFull {
 		t.Errorf("without a place for dead letters: %v", err)

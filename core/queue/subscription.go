@@ -83,7 +83,7 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 		q.mu.Unlock()
 		return s, nil
 	}
-	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) || o.Exclusive && q.laws.Single {
+	if len(q.subs) > 0 && (o.Exclusive || q.subs[0].exclusive) || o.Exclusive && q.laws().Single {
 		q.mu.Unlock()
 		return nil, ErrExclusive
 	}
@@ -145,7 +145,7 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 			if d.Attempts++; d.Attempts == 0 {
 				d.Attempts--
 			}
-			if q.laws.MaxAttempts > 0 && int(d.Attempts) > q.laws.MaxAttempts {
+			if q.laws().MaxAttempts.exceededBy(int64(d.Attempts)) {
 				spent = append(spent, *d)
 				continue
 			}
@@ -153,10 +153,14 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 		q.putBack(d)
 		back++
 	}
+	dropped := q.overflowing() // as RabbitMQ has it: what comes back counts like what is new
+	q.account()
 	wake := q.wakers(back)
 	q.mu.Unlock()
 	slices.Reverse(spent) // they were met from the last to the first
 	wakeAll(wake)
+	// What cannot leave is back in its place, and is tried again.
+	_ = q.depart(dropped, LengthLimit)
 	if len(spent) > 0 {
 		return q.leave(spent, DeliveryLimit)
 	}
@@ -203,7 +207,7 @@ func (s *Subscription) Close() {
 	if wake != nil {
 		wake.waker.Wake()
 	}
-	if idle && q.laws.Idle != nil {
-		q.laws.Idle()
+	if idle && q.laws().Idle != nil {
+		q.laws().Idle()
 	}
 }

@@ -92,9 +92,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.undeliver(taken - n)
 	}
 	if q.mark.raise(highest) {
-		q.laws.log.Delivered(&q.mark)
+		q.laws().log.Delivered(&q.mark)
 	}
-	if q.laws.HasTTL {
+	if q.laws().HasTTL {
 		return q.withoutLate(dst[:n], again)
 	}
 	return n, again, nil
@@ -197,7 +197,7 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		if m == nil {
 			at, order, level := e.pos, e.order, p.l.priority
 			q.mu.Unlock()
-			m, err = q.laws.log.Read(at)
+			m, err = q.laws().log.Read(at)
 			q.mu.Lock()
 			there, present, lost := s.again(level, order)
 			p = there

@@ -9,7 +9,7 @@ func (q *Local) Ended(ds []Delivery, how Outcome) {
 	switch n := uint64(len(ds)); {
 	case how == Ack:
 		q.counts.acked += n
-	case q.laws.DeadLetter != nil:
+	case q.laws().DeadLetter != nil:
 		q.counts.lost().deadLettered += n
 	default:
 		q.counts.lost().dropped += n

@@ -75,7 +75,7 @@ func (q *Local) outranked(s *Subscription) bool {
 	if q.standsBy(s) {
 		return true
 	}
-	if !q.ranked || s.poll || q.laws.Single {
+	if !q.ranked || s.poll || q.laws().Single {
 		return false
 	}
 	for _, other := range q.subs {
@@ -88,7 +88,7 @@ func (q *Local) outranked(s *Subscription) bool {
 
 // hungryPeers is the number of consumers s shares the ready messages with, itself included.
 func (q *Local) hungryPeers(s *Subscription) int {
-	if len(q.subs) < 2 || s.poll || q.laws.Single {
+	if len(q.subs) < 2 || s.poll || q.laws().Single {
 		return 1
 	}
 	n := 0
@@ -114,7 +114,7 @@ func (q *Local) hungry() int {
 // elect chooses the consumer that gets messages, if only one does and none is chosen: of the highest priority the one
 // that came first. It stays so until it goes.
 func (q *Local) elect() {
-	if !q.laws.Single || q.active != nil {
+	if !q.laws().Single || q.active != nil {
 		return
 	}
 	for _, s := range q.subs {
@@ -125,7 +125,7 @@ func (q *Local) elect() {
 }
 
 // standsBy reports whether s gets nothing because another consumer is the active one.
-func (q *Local) standsBy(s *Subscription) bool { return q.laws.Single && s != q.active && !s.poll }
+func (q *Local) standsBy(s *Subscription) bool { return q.laws().Single && s != q.active && !s.poll }
 
 // activeWaiting takes the active consumer out of the line when it is selective, and so not in turn.
 func (q *Local) activeWaiting() *Subscription {

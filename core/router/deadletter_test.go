@@ -86,8 +86,8 @@ func (h *house) reject(name string) {
 
 func TestDeadLetterCycleEndsWithACount(t *testing.T) {
 	h := newHouse(t)
-	h.queue(router.QueueSpec{Name: "a", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "b"})
-	h.queue(router.QueueSpec{Name: "b", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "a"})
+	h.queue(router.QueueSpec{Name: "a", Durable: true, MaxLength: queue.AtMost(1), DeadLetter: true, DeadLetterKey: "b"})
+	h.queue(router.QueueSpec{Name: "b", Durable: true, MaxLength: queue.AtMost(1), DeadLetter: true, DeadLetterKey: "a"})
 	for i := range 10 {
 		h.publish(text("", "a", fmt.Sprint(i)))
 	}
@@ -104,7 +104,7 @@ func TestDeadLetterCycleEndsWithACount(t *testing.T) {
 
 func TestRejectedMessagesDoNotGoRoundForEver(t *testing.T) {
 	h := newHouse(t)
-	h.queue(router.QueueSpec{Name: "self", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "self"})
+	h.queue(router.QueueSpec{Name: "self", Durable: true, MaxLength: queue.AtMost(1), DeadLetter: true, DeadLetterKey: "self"})
 	for i := range 2 {
 		h.publish(text("", "self", fmt.Sprint(i)))
 		h.reject("self") // a rejection lets it come back once
@@ -130,7 +130,7 @@ func TestDeadLettersThatCannotBeWrittenStay(t *testing.T) {
 
 func TestRefusedMessagesAreHandedOverBeforePublishReturns(t *testing.T) {
 	h := newHouse(t)
-	h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: 1, Overflow: queue.RefuseDeadLetter, DeadLetter: true, DeadLetterKey: "dead"})
+	h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: queue.AtMost(1), Overflow: queue.RefuseDeadLetter, DeadLetter: true, DeadLetterKey: "dead"})
 	h.queue(router.QueueSpec{Name: "dead", Durable: true})
 	h.publish(text("", "full", "first"))
 	var all sync.WaitGroup

@@ -180,9 +180,9 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 
 // limits are what queues of shared laws may differ in.
 type limits struct {
-	maxLength   int
-	maxBytes    int64
-	maxAttempts int
+	maxLength   queue.Limit
+	maxBytes    queue.Limit
+	maxAttempts queue.Limit
 	ttl         int64
 	overflow    queue.Overflow
 	maxPriority uint8

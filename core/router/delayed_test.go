@@ -198,7 +198,7 @@ func TestDelayedMessageNobodyWantsIsDroppedWithACount(t *testing.T) {
 	ticking(t, func(h *house, _ func() *house) {
 		h.exchange(router.ExchangeSpec{Name: "x", Kind: router.Topic})
 		h.exchange(router.ExchangeSpec{Name: "gone", Kind: router.Fanout})
-		h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: 1, Overflow: queue.Refuse})
+		h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: queue.AtMost(1), Overflow: queue.Refuse})
 		h.publish(text("", "full", "m"))
 		for _, m := range []*message.Message{text("x", "k", "1"), text("gone", "k", "2"), text("", "full", "3")} {
 			h.publishAfter(time.Second, m)

@@ -428,7 +428,7 @@ func TestDurableThingsComeBack(t *testing.T) {
 	h := newHouse(t)
 	h.exchange(router.ExchangeSpec{Name: "x", Kind: router.Topic, Durable: true})
 	h.exchange(router.ExchangeSpec{Name: "gone", Kind: router.Topic})
-	h.queue(router.QueueSpec{Name: "q", Durable: true, MaxLength: 9})
+	h.queue(router.QueueSpec{Name: "q", Durable: true, MaxLength: queue.AtMost(9)})
 	h.queue(router.QueueSpec{Name: "transient"})
 	h.queue(router.QueueSpec{Name: "deleted", Durable: true})
 	key := "odd \xff key.#"
@@ -461,7 +461,7 @@ func TestDurableThingsComeBack(t *testing.T) {
 	if _, err := again.Exchange("gone"); err == nil {
 		t.Error("a transient exchange came back")
 	}
-	if again.Queues()[0].MaxLength != 9 {
+	if again.Queues()[0].MaxLength != queue.AtMost(9) {
 		t.Error("the limit is lost")
 	}
 	if h.log.Living() != 0 {
@@ -496,7 +496,7 @@ func (r *restoring) Message(at queue.Pos, i queue.Info, ids []uint32) error {
 
 func TestFullQueueRefusesAndForgets(t *testing.T) {
 	h := newHouse(t)
-	h.queue(router.QueueSpec{Name: "q", Durable: true, MaxLength: 1, Overflow: queue.Refuse})
+	h.queue(router.QueueSpec{Name: "q", Durable: true, MaxLength: queue.AtMost(1), Overflow: queue.Refuse})
 	if got := h.publish(text("", "q", "a")); got != router.Routed {
 		t.Fatalf("first: %v", got)
 	}

@@ -87,13 +87,13 @@ type QueueSpec struct {
 	Exclusive uint64          `json:",omitempty"` // the origin whose own it is, and with which it goes; 0 for shared
 	Arguments message.Headers `json:",omitempty"` // as the client wrote them, for comparison
 
-	MaxLength          int    `json:",omitempty"`
-	MaxBytes           int64  `json:",omitempty"`
-	MaxAttempts        int    `json:",omitempty"`
-	TTL                int64  `json:",omitempty"` // milliseconds, may be 0
-	Expires            int64  `json:",omitempty"` // milliseconds without use after which the queue is deleted, 0 for never
-	DeadLetterExchange string `json:",omitempty"` // "" is the default exchange
-	DeadLetterKey      string `json:",omitempty"` // "" keeps the message's own key
+	MaxLength          queue.Limit `json:",omitzero"`
+	MaxBytes           queue.Limit `json:",omitzero"`
+	MaxAttempts        queue.Limit `json:",omitzero"`
+	TTL                int64       `json:",omitempty"` // milliseconds, may be 0
+	Expires            int64       `json:",omitempty"` // milliseconds without use after which the queue is deleted, 0 for never
+	DeadLetterExchange string      `json:",omitempty"` // "" is the default exchange
+	DeadLetterKey      string      `json:",omitempty"` // "" keeps the message's own key
 
 	// ConsumerTimeout is how long, in milliseconds, a consumer may keep a delivery before it is requeued, unless the
 	// consumer has a time of its own; 0 for ever. Adapters that can tell keep to it.

@@ -120,7 +120,7 @@ func TestRefusedTransactionLeavesEverythingAsItWas(t *testing.T) {
 func TestDeadLettersOfATransactionMayFillTheirQueue(t *testing.T) {
 	h := newHouse(t)
 	h.queue(router.QueueSpec{Name: "in", Durable: true, DeadLetter: true, DeadLetterKey: "small"})
-	h.queue(router.QueueSpec{Name: "small", Durable: true, MaxLength: 1, DeadLetter: true, DeadLetterKey: "last"})
+	h.queue(router.QueueSpec{Name: "small", Durable: true, MaxLength: queue.AtMost(1), DeadLetter: true, DeadLetterKey: "last"})
 	h.queue(router.QueueSpec{Name: "last", Durable: true})
 	for _, body := range []string{"a", "b"} {
 		h.publish(text("", "in", body))

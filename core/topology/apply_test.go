@@ -117,7 +117,7 @@ func (h *house) publish(queueName string) {
 func spec() Spec {
 	return Spec{
 		Exchanges: []Exchange{{Name: at(1, "orders"), Kind: router.Topic}},
-		Queues:    []Queue{{Name: at(2, "readings"), MaxLength: 100, DeadLetter: &DeadLetter{Exchange: at(2, "orders")}}, {Name: at(3, "other")}},
+		Queues:    []Queue{{Name: at(2, "readings"), MaxLength: queue.AtMost(100), DeadLetter: &DeadLetter{Exchange: at(2, "orders")}}, {Name: at(3, "other")}},
 		Bindings:  []Binding{{Where: at(4, "").Where, Source: at(4, "orders"), Queue: at(4, "other"), Key: "a.#"}},
 		Routes: []Route{
 			{at(5, "test:*.b"), at(5, "queue:readings")},
@@ -185,7 +185,7 @@ func TestApplyLeavesClientsObjectsAlone(t *testing.T) {
 
 func TestFileTakesOverWhatAClientDeclaredAlike(t *testing.T) {
 	h := newHouse(t)
-	_, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "readings", Durable: true, MaxLength: 100, DeadLetter: true,
+	_, _, err := h.router.DeclareQueue(router.QueueSpec{Name: "readings", Durable: true, MaxLength: queue.AtMost(100), DeadLetter: true,
 		DeadLetterExchange: "orders",
 		// Another order and another width than the file's.
 		Arguments: message.AppendField(message.AppendStringField[message.Headers](nil, "x-dead-letter-exchange", "orders"),
@@ -210,7 +210,7 @@ func TestMessagesOutliveAnEditOfTheFile(t *testing.T) {
 		h.has("queue readings")
 	})
 	s := spec()
-	s.Queues[0].MaxLength = 200
+	s.Queues[0].MaxLength = queue.AtMost(200)
 	t.Run("queue with other limits is refused", func(t *testing.T) {
 		h.refuses(s, `r.yaml:2:1: queue "readings" is there with other properties and holds 1 messages`)
 	})
@@ -236,7 +236,7 @@ func TestMessagesOutliveAnEditOfTheFile(t *testing.T) {
 	t.Run("empty queue gets its new limits", func(t *testing.T) {
 		h.applies(s, 6, 0, 0)
 		h.has(all...)
-		if q := h.router.Queues()[1]; q.MaxLength != 200 {
+		if q := h.router.Queues()[1]; q.MaxLength != queue.AtMost(200) {
 			t.Errorf("got %+v", q)
 		}
 	})

@@ -130,12 +130,8 @@ func (c *compiler) queue(q *Queue) {
 		Name: q.Name.Value, Durable: true, Owner: router.File,
 		MaxLength: q.MaxLength, MaxBytes: q.MaxBytes, Overflow: q.Overflow, MaxAttempts: q.DeliveryLimit,
 	}
-	if q.MaxLength > 0 {
-		s.Arguments = message.AppendField(s.Arguments, "x-max-length", message.IntValue(int64(q.MaxLength)))
-	}
-	if q.MaxBytes > 0 {
-		s.Arguments = message.AppendField(s.Arguments, "x-max-length-bytes", message.IntValue(q.MaxBytes))
-	}
+	s.Arguments = appendLimit(s.Arguments, "x-max-length", q.MaxLength)
+	s.Arguments = appendLimit(s.Arguments, "x-max-length-bytes", q.MaxBytes)
 	switch q.Overflow {
 	case queue.Refuse:
 		s.Arguments = message.AppendStringField(s.Arguments, "x-overflow", "reject-publish")
@@ -149,9 +145,7 @@ func (c *compiler) queue(q *Queue) {
 		s.SingleActive = true
 		s.Arguments = message.AppendField(s.Arguments, "x-single-active-consumer", message.BoolValue(true))
 	}
-	if q.DeliveryLimit > 0 {
-		s.Arguments = message.AppendField(s.Arguments, "x-delivery-limit", message.IntValue(int64(q.DeliveryLimit)))
-	}
+	s.Arguments = appendLimit(s.Arguments, "x-delivery-limit", q.DeliveryLimit)
 	if q.MaxPriority > 0 {
 		s.MaxPriority = uint8(min(q.MaxPriority, math.MaxUint8))
 		s.Arguments = message.AppendField(s.Arguments, "x-max-priority", message.IntValue(int64(s.MaxPriority)))
@@ -180,6 +174,14 @@ func (c *compiler) queue(q *Queue) {
 		}
 	}
 	c.changes = append(c.changes, Change{Where: q.Name.Where, Queue: s})
+}
+
+// appendLimit is h with a limit, if there is one.
+func appendLimit(h message.Headers, name string, l queue.Limit) message.Headers {
+	if n, ok := l.Value(); ok {
+		return message.AppendField(h, name, message.IntValue(n))
+	}
+	return h
 }
 
 func (c *compiler) binding(b *Binding) {

@@ -36,7 +36,7 @@ func TestObjectsCarryWhatAmqpClientsWouldDeclare(t *testing.T) {
 	ttl := 1500 * time.Millisecond
 	changes, err := compile(Spec{
 		Queues: []Queue{{
-			Name: at(1, "readings"), MaxLength: 10, MaxBytes: 20, Overflow: queue.RefuseDeadLetter, DeliveryLimit: 3,
+			Name: at(1, "readings"), MaxLength: queue.AtMost(10), MaxBytes: queue.AtMost(20), Overflow: queue.RefuseDeadLetter, DeliveryLimit: queue.AtMost(3),
 			TTL: &ttl, Expires: time.Hour, MaxPriority: 9, SingleActive: true,
 			DeadLetter: &DeadLetter{Exchange: at(1, "orders"), Key: "dead"},
 		}},
@@ -52,9 +52,9 @@ func TestObjectsCarryWhatAmqpClientsWouldDeclare(t *testing.T) {
 	if !x.Durable || !x.Internal || x.Owner != router.File || x.Alternate != "amq.fanout" {
 		t.Errorf("exchange %+v", x)
 	}
-	if !q.Durable || q.Owner != router.File || q.MaxLength != 10 || q.MaxBytes != 20 || q.Overflow != queue.RefuseDeadLetter ||
+	if !q.Durable || q.Owner != router.File || q.MaxLength != queue.AtMost(10) || q.MaxBytes != queue.AtMost(20) || q.Overflow != queue.RefuseDeadLetter ||
 		!q.HasTTL || q.TTL != 1500 || q.Expires != 3_600_000 || q.MaxPriority != 9 || !q.SingleActive ||
-		q.MaxAttempts != 3 || !q.DeadLetter || q.DeadLetterExchange != "orders" || q.DeadLetterKey != "dead" {
+		q.MaxAttempts != queue.AtMost(3) || !q.DeadLetter || q.DeadLetterExchange != "orders" || q.DeadLetterKey != "dead" {
 		t.Errorf("queue %+v", q)
 	}
 	want := map[string]string{

@@ -46,14 +46,14 @@ type Exchange struct {
 	Alternate Text // exchange that gets what this one cannot route; no value: none
 }
 
-// Queue is a queue to declare. Limits of 0 are no limits.
+// Queue is a queue to declare.
 type Queue struct {
 	Name          Text
-	MaxLength     int
-	MaxBytes      int64
+	MaxLength     queue.Limit
+	MaxBytes      queue.Limit
 	Overflow      queue.Overflow
 	DeadLetter    *DeadLetter
-	DeliveryLimit int            // redeliveries after which a message is a dead letter
+	DeliveryLimit queue.Limit    // redeliveries after which a message is a dead letter
 	SingleActive  bool           // one consumer at a time gets messages
 	MaxPriority   int            // messages of higher priority come first, up to this one; 0: priorities do not matter
 	TTL           *time.Duration // that messages may wait; nil for ever
