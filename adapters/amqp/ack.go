@@ -75,7 +75,11 @@ func (c *conn) settle(ended []slot, how queue.Outcome) error {
 // returnCredit gives back the room that deliveries took. The outbox is held.
 func (ch *channel) returnCredit(ended []slot) {
 	for i := range ended {
-		if consumer := ended[i].consumer; consumer != nil {
+		consumer := ended[i].consumer
+		if consumer == nil && ended[i].deadline == late {
+			ch.late--
+		}
+		if consumer != nil {
 			consumer.window.Used--
 			ch.window.Used--
 			if ended[i].deadline == late {

@@ -3,6 +3,7 @@ package amqp
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
@@ -17,6 +18,18 @@ type argumentReader struct {
 	dead  bool // a dead letter routing key was given
 }
 
+// argumentType says which type of queue is wanted.
+const (
+	argumentType = "x-queue-type"
+	typeQuorum   = "quorum"
+)
+
+// isText reports whether v is that text.
+func isText(v message.Value, text string) bool {
+	is, ok := v.String()
+	return ok && is == text
+}
+
 // laterArguments are queue arguments that this build does not act on: to accept one would be to promise it.
 var laterArguments = [...]string{
 	"x-max-age", "x-stream-max-segment-size-bytes",
@@ -27,6 +40,8 @@ var laterArguments = [...]string{
 // ignored, as RabbitMQ does.
 func readArguments(spec *router.QueueSpec, arguments message.Headers, vhost string) error {
 	r := argumentReader{spec: spec, vhost: vhost}
+	kind, _ := arguments.Get(argumentType)
+	quorum := isText(kind, typeQuorum)
 	for name, v := range arguments.All() {
 		keep, err := r.read(name, v)
 		if err != nil {
@@ -34,6 +49,11 @@ func readArguments(spec *router.QueueSpec, arguments message.Headers, vhost stri
 		}
 		if keep {
 			spec.Arguments = message.AppendField(spec.Arguments, name, v)
+		}
+	}
+	if quorum {
+		if err := r.checkQuorum(arguments); err != nil {
+			return err
 		}
 	}
 	if r.dead && !spec.DeadLetter {
@@ -50,7 +70,7 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		}
 	}
 	switch name {
-	case "x-queue-type":
+	case argumentType:
 		return r.readType(v)
 	case "x-max-length":
 		r.spec.MaxLength, err = r.limit(name, v)
@@ -83,6 +103,7 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 		r.spec.DeadLetter = true
 	case "x-dead-letter-routing-key":
 		r.spec.DeadLetterKey, err = r.text(name, v)
+		r.spec.EmptyDeadLetterKey = r.spec.DeadLetterKey == ""
 		r.dead = true
 	case "x-single-active-consumer":
 		var ok bool
@@ -101,25 +122,45 @@ func (r *argumentReader) read(name string, v message.Value) (keep bool, err erro
 // readType accepts the types that promise what every durable queue here keeps. Classic is the default: naming it does
 // not make a queue another one.
 func (r *argumentReader) readType(v message.Value) (keep bool, err error) {
-	text, err := r.text("x-queue-type", v)
+	text, err := r.text(argumentType, v)
 	if err != nil {
 		return false, err
 	}
 	switch text {
 	case "classic":
 		return false, nil
-	case "quorum":
-		if !r.spec.Durable {
-			return false, failure(wire.PreconditionFailed, "invalid property 'non-durable' for queue '%s' in vhost '%s'", r.spec.Name, r.vhost)
-		}
-		if r.spec.Exclusive != 0 {
-			return false, failure(wire.PreconditionFailed, "invalid property 'exclusive-owner' for queue '%s' in vhost '%s'", r.spec.Name, r.vhost)
-		}
+	case typeQuorum:
 		return true, nil
 	case "stream":
-		return false, failure(wire.NotImplemented, "queue argument 'x-queue-type' with value 'stream'")
+		return false, failure(wire.NotImplemented, "queue '%s' in vhost '%s' of type 'stream': there are no streams here, only 'classic' and 'quorum'", r.spec.Name, r.vhost)
 	}
-	return false, r.invalid("x-queue-type", "\"unsupported queue type '"+text+"'\"")
+	return false, r.invalid(argumentType, "\"unsupported queue type '"+text+"'\"")
+}
+
+// classicArguments are those that RabbitMQ refuses for a quorum queue.
+var classicArguments = [...]string{"x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator"}
+
+// checkQuorum refuses what a quorum queue cannot be, in RabbitMQ's order and words: a client that relies on the refusal
+// is told, and one that moves here takes no queue along that it cannot take back.
+func (r *argumentReader) checkQuorum(arguments message.Headers) error {
+	for name := range arguments.All() {
+		if slices.Contains(classicArguments[:], name) {
+			return failure(wire.PreconditionFailed, "invalid arg '%s' for queue '%s' in vhost '%s' of queue type rabbit_quorum_queue",
+				name, r.spec.Name, r.vhost)
+		}
+	}
+	property := ""
+	switch {
+	case r.spec.AutoDelete:
+		property = "auto-delete"
+	case r.spec.Exclusive != 0:
+		property = "exclusive-owner"
+	case !r.spec.Durable:
+		property = "non-durable"
+	default:
+		return nil
+	}
+	return failure(wire.PreconditionFailed, "invalid property '%s' for queue '%s' in vhost '%s'", property, r.spec.Name, r.vhost)
 }
 
 func (r *argumentReader) readOverflow(v message.Value) error {

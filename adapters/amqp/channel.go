@@ -34,6 +34,7 @@ type channel struct {
 	replyConsumer *consumer // of direct reply-to, nil for none
 	unacked       unacked
 	window        session.Window // of all consumers together
+	late          int            // slots of basic.get whose deliveries have gone back
 	starving      int            // consumers that found no room since the last wake
 	confirms      confirm.Order[struct{}]
 }

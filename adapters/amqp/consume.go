@@ -19,6 +19,7 @@ type consumer struct {
 	tag          string
 	noAck        bool
 	timeout      int64               // milliseconds within which each delivery is to be acknowledged, 0 for none
+	counted      bool                // deliveries carry x-delivery-count
 	subscription *queue.Subscription // set before the consumer is announced
 
 	source    session.Source
@@ -70,11 +71,14 @@ func (ch *channel) consume(_ context.Context, m *wire.BasicConsume) error {
 		return err
 	}
 
-	timeout, err := ch.consumerTimeout(m, q)
+	laws := c.router.ConsumerLaws(q.Name())
+	timeout, err := ch.consumerTimeout(m, q, laws.Timeout)
 	if err != nil {
 		return err
 	}
-	consumer := &consumer{channel: ch, timeout: timeout, tag: tag, noAck: m.NoAck, window: session.Window{Limit: ch.prefetch}, batch: firstBatch}
+	consumer := &consumer{
+		channel: ch, timeout: timeout, counted: laws.Counted, tag: tag, noAck: m.NoAck, window: session.Window{Limit: ch.prefetch}, batch: firstBatch,
+	}
 	consumer.source.Init(c.out, consumer)
 	consumer.subscription, err = q.Subscribe(consumer, options)
 	switch {
@@ -305,6 +309,9 @@ func (c *consumer) record(ds []queue.Delivery, now int64) (first uint64, ok bool
 func (c *consumer) encode(dst []byte, tag uint64, d *queue.Delivery, now int64) []byte {
 	ch, conn, m := c.channel, c.channel.conn, d.Message
 	properties, key := conn.delivered.render(m, now)
+	if c.counted && d.Attempts > 0 {
+		conn.delivered.count(d.Attempts)
+	}
 	method := wire.BasicDeliver{ConsumerTag: c.tag, DeliveryTag: tag, Redelivered: d.Attempts > 0, Exchange: m.Exchange, RoutingKey: key}
 	start := len(dst)
 	dst = method.AppendFrame(dst, ch.number)

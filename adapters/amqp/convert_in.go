@@ -185,6 +185,7 @@ type specialHeaders struct {
 	topic         string // routing key that x-mqtt-topic stands for
 	types         string
 	duplicates    message.Value
+	blind         message.Value // the header BCC
 	retain        bool
 	exactlyOnce   bool
 	hasTextFlag   bool
@@ -213,6 +214,7 @@ func (in *ingress) readSpecial(p *wire.BasicProperties) (*specialHeaders, error)
 				return nil, err
 			}
 			if name == headerBlindCopies {
+				s.blind = v
 				continue // nobody is to see it
 			}
 		}
@@ -310,6 +312,11 @@ func (s *specialHeaders) appendProperties(head message.Head) message.Head {
 	}
 	if s.replyOriginal != "" {
 		head = message.AppendString(head, message.ReplyOriginal, s.replyOriginal)
+	}
+	for element := range s.blind.Array() {
+		if key, ok := element.String(); ok {
+			head = message.AppendString(head, message.BlindKey, key)
+		}
 	}
 	return message.AppendBytes(head, message.OriginalTable, s.original)
 }

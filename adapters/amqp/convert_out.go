@@ -21,6 +21,7 @@ type egress struct {
 	properties wire.BasicProperties
 	extra      message.Headers // scratch: headers of ours
 	table      message.Headers // scratch: the publisher's headers and ours
+	counted    message.Headers // scratch: all of them and headerDeliveryCount
 	names      []string        // scratch
 }
 
@@ -60,6 +61,25 @@ func (e *egress) render(m *message.Message, now int64) (*wire.BasicProperties, s
 		e.properties.Headers = headers
 	}
 	return &e.properties, key
+}
+
+// headerDeliveryCount is how many deliveries of a message have come back to its queue before this one. RabbitMQ's quorum
+// queues write it from the second delivery on.
+const headerDeliveryCount = "x-delivery-count"
+
+// count adds the number of earlier deliveries to what render has returned. A publisher's own header of that name gives
+// way.
+func (e *egress) count(attempts uint16) {
+	e.counted = e.counted[:0]
+	for name, v := range e.properties.Headers.All() {
+		if name != headerDeliveryCount {
+			e.counted = message.AppendField(e.counted, name, v)
+		}
+	}
+	raw := [8]byte{6: byte(attempts >> 8), 7: byte(attempts)}
+	e.counted = message.AppendField(e.counted, headerDeliveryCount, message.Value{Type: message.TypeInt64, Raw: raw[:]})
+	e.properties.Flags |= wire.FlagHeaders
+	e.properties.Headers = e.counted
 }
 
 // native gives back what an AMQP publisher wrote, byte for byte.

@@ -100,6 +100,14 @@ func TestRefusedDeclarations(t *testing.T) {
 			"PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'x' in vhost '/': \"unsupported queue type 'odd'\""},
 		{"transient quorum queue", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "quorum")}, wire.PreconditionFailed,
 			"PRECONDITION_FAILED - invalid property 'non-durable' for queue 'x' in vhost '/'"},
+		{"exclusive quorum queue", &wire.QueueDeclare{Queue: "x", Durable: true, Exclusive: true, Arguments: text("x-queue-type", "quorum")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid property 'exclusive-owner' for queue 'x' in vhost '/'"},
+		{"auto-delete quorum queue", &wire.QueueDeclare{Queue: "x", Durable: true, AutoDelete: true, Arguments: text("x-queue-type", "quorum")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid property 'auto-delete' for queue 'x' in vhost '/'"},
+		{"quorum queue with priorities", &wire.QueueDeclare{Queue: "x", Durable: true, Arguments: append(number("x-max-priority", 5), text("x-queue-type", "quorum")...)}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'x' in vhost '/' of queue type rabbit_quorum_queue"},
+		{"quorum queue without a name", &wire.QueueDeclare{Durable: true, Arguments: text("x-queue-type", "quorum")}, wire.PreconditionFailed,
+			"PRECONDITION_FAILED - Cannot declare a server-named queue for type rabbit_quorum_queue"},
 		{"no queue declared yet", &wire.QueuePurge{}, wire.NotFound, "NOT_FOUND - no previously declared queue"},
 		{"purge, missing", &wire.QueuePurge{Queue: "x"}, wire.NotFound, "NOT_FOUND - no queue 'x' in vhost '/'"},
 		{"delete, used", &wire.QueueDelete{Queue: "used", IfUnused: true}, wire.PreconditionFailed, "PRECONDITION_FAILED - queue 'used' in vhost '/' in use"},
@@ -149,7 +157,7 @@ func TestWhatComesLaterIsSaid(t *testing.T) {
 		m    wire.Method
 		text string
 	}{
-		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue argument 'x-queue-type' with value 'stream'"},
+		{"stream", &wire.QueueDeclare{Queue: "x", Arguments: text("x-queue-type", "stream")}, "queue 'x' in vhost '/' of type 'stream': there are no streams here, only 'classic' and 'quorum'"},
 		{"flow", &wire.ChannelFlow{}, "active=false"},
 		{"prefetch size", &wire.BasicQos{PrefetchSize: 1}, "prefetch_size!=0 (1)"},
 		{"immediate", &wire.BasicPublish{Immediate: true}, "immediate=true"},

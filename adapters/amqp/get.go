@@ -15,6 +15,12 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 	if err != nil {
 		return err
 	}
+	b := ch.conn.out.Begin()
+	slow := ch.late >= lateSlots
+	ch.conn.out.End(b)
+	if slow { // it would get the same messages again and again, and each time a slot
+		return failure(wire.PreconditionFailed, "%d deliveries were not acknowledged in time", lateSlots)
+	}
 	subscription, err := q.Subscribe(nil, queue.SubscribeOptions{Poll: true})
 	n, one := 0, [1]queue.Delivery{}
 	if err == nil {
@@ -44,8 +50,12 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 
 // answerGet appends get-ok and the message; false when its headers do not fit the client's frame-max.
 func (ch *channel) answerGet(m *wire.BasicGet, subscription *queue.Subscription, d *queue.Delivery) bool {
-	c := ch.conn
-	properties, key := c.replied.render(d.Message, time.Now().UnixMilli())
+	c, now := ch.conn, time.Now().UnixMilli()
+	laws := c.router.ConsumerLaws(subscription.Queue().Name())
+	properties, key := c.replied.render(d.Message, now)
+	if laws.Counted && d.Attempts > 0 {
+		c.replied.count(d.Attempts)
+	}
 	answer := wire.BasicGetOK{
 		Redelivered: d.Attempts > 0, Exchange: d.Message.Exchange, RoutingKey: key, MessageCount: uint32(subscription.Queue().Stats().Ready),
 	}
@@ -60,7 +70,12 @@ func (ch *channel) answerGet(m *wire.BasicGet, subscription *queue.Subscription,
 	case m.NoAck:
 		ch.unacked.skip()
 	default:
-		ch.unacked.add(slot{delivery: *d, subscription: subscription})
+		deadline := int64(0)
+		if laws.Timeout > 0 {
+			deadline = now + laws.Timeout
+			c.watch(ch, now, deadline)
+		}
+		ch.unacked.add(slot{delivery: *d, subscription: subscription, deadline: deadline})
 	}
 	c.out.End(b)
 	return ok

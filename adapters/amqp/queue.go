@@ -63,6 +63,9 @@ func (ch *channel) declareQueue(ctx context.Context, m *wire.QueueDeclare) (*que
 	name := strings.Clone(m.Queue)
 	switch {
 	case name == "":
+		if v, _ := m.Arguments.Get(argumentType); isText(v, typeQuorum) {
+			return nil, failure(wire.PreconditionFailed, "Cannot declare a server-named queue for type rabbit_quorum_queue")
+		}
 		name = generatedName("amq.gen-")
 	case strings.HasPrefix(name, reservedPrefix):
 		// A server-named queue may be declared again by those who know its name.

@@ -9,8 +9,8 @@ import (
 	"tridge/core/queue"
 )
 
-// A consumer may be given a time within which it has to acknowledge each delivery. One that it keeps longer goes back to
-// its queue, and nothing else happens to the consumer: RabbitMQ closes the channel with everything on it. The slot stays,
+// A consumer, or with an argument of the queue also whoever uses basic.get, may be given a time within which it has to
+// acknowledge each delivery. One that it keeps longer goes back to its queue, and nothing else happens to the consumer: RabbitMQ closes the channel with everything on it. The slot stays,
 // and with it the room it takes in the consumer's window, until the consumer does answer; its answer counts for nothing.
 
 // argumentTimeout is that time in milliseconds, of a queue for all its consumers or of one of them.
@@ -34,14 +34,14 @@ type timeouts struct {
 	at       int64                 // when it fires, Unix milliseconds; 0 when it is not set
 }
 
-// consumerTimeout is how long a consumer may keep a delivery, in milliseconds; 0 for ever.
-func (ch *channel) consumerTimeout(m *wire.BasicConsume, q *queue.Local) (int64, error) {
+// consumerTimeout is how long a consumer may keep a delivery, in milliseconds; 0 for ever. ofQueue is what its queue says.
+func (ch *channel) consumerTimeout(m *wire.BasicConsume, q *queue.Local, ofQueue int64) (int64, error) {
 	if m.NoAck {
 		return 0, nil
 	}
 	v, ok := m.Arguments.Get(argumentTimeout)
 	if !ok {
-		return ch.conn.router.ConsumerTimeout(q.Name()), nil
+		return ofQueue, nil
 	}
 	n, isInt := v.Int()
 	why := ""
@@ -93,7 +93,11 @@ func (c *conn) sweep() {
 			default:
 				found[s.subscription] = append(found[s.subscription], s.delivery)
 				s.deadline, s.delivery = late, queue.Delivery{}
-				s.consumer.late++
+				if s.consumer != nil {
+					s.consumer.late++
+				} else {
+					ch.late++
+				}
 			}
 		}
 	}

@@ -76,6 +76,34 @@ func TestLateDeliveryTakesRoomUntilItIsAnswered(t *testing.T) {
 	})
 }
 
+// TestGetIsTimedAsWell: RabbitMQ's consumer timeout counts what basic.get has fetched too.
+func TestGetIsTimedAsWell(t *testing.T) {
+	inBubble(t, Limits{Heartbeat: -1}, func(b *bench) {
+		c := b.dial()
+		c.call(&wire.QueueDeclare{Queue: "q", Durable: true, Arguments: timeoutOf(1000)}, &wire.QueueDeclareOK{})
+		c.publish("", "q", durable, "a")
+		for tag := uint64(1); tag <= lateSlots; tag++ {
+			c.call(&wire.BasicGet{Queue: "q"}, &wire.BasicGetOK{})
+			c.content()
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if s := b.stats("q"); s.Unacked != 0 || s.Ready != 1 {
+				t.Fatalf("get %d: %+v", tag, s)
+			}
+		}
+		c.send(1, &wire.BasicAck{DeliveryTag: 1}) // too late, and makes room
+		c.call(&wire.BasicGet{Queue: "q"}, &wire.BasicGetOK{})
+		c.content()
+		time.Sleep(2 * time.Second)
+		c.send(1, &wire.BasicGet{Queue: "q"})
+		c.channelError(wire.PreconditionFailed, "PRECONDITION_FAILED - 1024 deliveries were not acknowledged in time")
+		if s := b.stats("q"); s.Unacked != 0 || s.Ready != 1 {
+			t.Errorf("afterwards: %+v", s)
+		}
+		c.hangUp()
+	})
+}
+
 func TestConsumerTimeoutRefusals(t *testing.T) {
 	for why, arguments := range map[string]message.Headers{
 		`"expected integer, got longstr"`: text("x-consumer-timeout", "1"),

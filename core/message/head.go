@@ -37,7 +37,7 @@ const (
 	PrivateSTOMP Property = 0x61
 
 	// OriginalTable is the header table as an AMQP client published it, where the gateway has read more from it than
-	// headers. Whoever changes the headers of a message takes it away.
+	// headers. Whoever changes the headers of a message changes it as well, or takes it away.
 	OriginalTable Property = 0x41
 
 	// Lifetime is an integer: the milliseconds that a delayed message may live once it is routed. Nobody but the router
@@ -46,6 +46,9 @@ const (
 	// FurtherKey is text: another routing key under which a delayed message is to be routed; there may be many. Like
 	// Lifetime the router's alone.
 	FurtherKey Property = 0x51
+	// BlindKey is text: a routing key of AMQP's header BCC, which no consumer sees; there may be many. Dead letters that
+	// keep their keys go by it too.
+	BlindKey Property = 0x52
 
 	headersTag Property = 0x7f // the rest of the block is the header list
 )

@@ -128,15 +128,31 @@ func (r *Router) Queue(name string, origin uint64) (*queue.Local, error) {
 	return e.queue, nil
 }
 
-// ConsumerTimeout is that of a queue, in milliseconds; 0 when there is none.
-func (r *Router) ConsumerTimeout(name string) int64 {
+// ConsumerLaws is what a session keeps to on a queue's behalf.
+type ConsumerLaws struct {
+	Timeout int64 // QueueSpec.ConsumerTimeout
+	Counted bool  // consumers are told how often a message has been delivered before
+}
+
+// ConsumerLaws is that of a queue, zero for one that is not there.
+func (r *Router) ConsumerLaws(name string) ConsumerLaws {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if e := r.queues[name]; e != nil {
-		return e.spec.ConsumerTimeout
+	e := r.queues[name]
+	if e == nil {
+		return ConsumerLaws{}
 	}
-	return 0
+	kind, _ := e.spec.Arguments.Get(argumentQueueType)
+	text, _ := kind.String()
+	return ConsumerLaws{Timeout: e.spec.ConsumerTimeout, Counted: !e.spec.MaxAttempts.IsZero() || text == quorum}
 }
+
+// The argument by which a client asks for a quorum queue. All it promises every durable queue keeps; what is left of the
+// word is how its consumers are spoken to.
+const (
+	argumentQueueType = "x-queue-type"
+	quorum            = "quorum"
+)
 
 // entry is Queue under mu.
 func (r *Router) entry(name string, origin uint64) (*queueEntry, error) {

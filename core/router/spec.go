@@ -82,6 +82,7 @@ type QueueSpec struct {
 	Overflow              queue.Overflow `json:",omitempty"`
 	HasTTL                bool           `json:",omitempty"` // messages expire TTL milliseconds after they came, unless their own time is shorter
 	DeadLetter            bool           `json:",omitempty"` // to DeadLetterExchange; without, dead letters are dropped with a count
+	EmptyDeadLetterKey    bool           `json:",omitempty"` // dead letters get the key "" instead of their own
 	DropTransientWhenIdle bool           `json:",omitempty"`
 
 	Exclusive uint64          `json:",omitempty"` // the origin whose own it is, and with which it goes; 0 for shared
@@ -93,7 +94,7 @@ type QueueSpec struct {
 	TTL                int64       `json:",omitempty"` // milliseconds, may be 0
 	Expires            int64       `json:",omitempty"` // milliseconds without use after which the queue is deleted, 0 for never
 	DeadLetterExchange string      `json:",omitempty"` // "" is the default exchange
-	DeadLetterKey      string      `json:",omitempty"` // "" keeps the message's own key
+	DeadLetterKey      string      `json:",omitempty"` // "" keeps the message's own keys, unless EmptyDeadLetterKey
 
 	// ConsumerTimeout is how long, in milliseconds, a consumer may keep a delivery before it is requeued, unless the
 	// consumer has a time of its own; 0 for ever. Adapters that can tell keep to it.

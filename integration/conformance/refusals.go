@@ -234,6 +234,13 @@ func ask(t *target) (map[string]string, error) {
 		}
 		answers["frames: "+v.name] = answer
 	}
+	for _, d := range dyings() {
+		said, err := d.mourn(t)
+		if err != nil {
+			return nil, fmt.Errorf("dead letter: %s: %w", d.name, err)
+		}
+		answers["dead letter: "+d.name] = said
+	}
 	return answers, nil
 }
 
