@@ -27,6 +27,7 @@ type channel struct {
 	prefetch   int    // of consumers started from now on
 	confirming bool
 	tx         *transaction // nil before tx.select
+	committing *commit      // not answered yet, as far as the reader knows; nil for none
 
 	// guarded by the outbox
 	gone          bool // released: a confirm that comes late is not said
@@ -66,6 +67,11 @@ func (ch *channel) handle(ctx context.Context, f wire.Frame) error {
 	}
 	if err := ch.incoming.expectsMethod(); err != nil {
 		return err
+	}
+	if ch.committing != nil && !goesOn(id) {
+		if err := ch.answered(); err != nil {
+			return err
+		}
 	}
 	if ch.held > 0 && !overtakes(id) {
 		if err := ch.conn.passHeld(ch); err != nil {

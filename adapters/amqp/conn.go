@@ -25,7 +25,8 @@ type conn struct {
 	socket net.Conn
 	out    *session.Outbox
 	inlet  session.Inlet
-	cancel context.CancelCauseFunc // ends the connection from our side; from any goroutine
+	ending context.Context         // done when the connection is to end
+	cancel context.CancelCauseFunc // has it end, from our side; from any goroutine
 
 	// set by the handshake, immutable afterwards
 	vhost        string
@@ -255,6 +256,9 @@ func (c *conn) fail(number uint16, e *Error) error {
 	ch := c.channels[number]
 	if ch.closing { // one of its publishes that was held has done so
 		return nil
+	}
+	if err := ch.answered(); err != nil {
+		return err
 	}
 	c.server.config.Log.Info("channel closed", "conn", c.socket.RemoteAddr(), "vhost", c.vhost, "channel", number, "err", e)
 	if err := ch.release(); err != nil {

@@ -89,6 +89,7 @@ func (s *Server) ServeConn(ctx context.Context, socket net.Conn) error {
 	c := newConn(s, socket)
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	defer c.cancel(nil)
+	c.ending = ctx
 	// The end of ctx interrupts a read: the reader is the one who says goodbye.
 	stop := context.AfterFunc(ctx, func() {
 		c.inlet.Interrupt()

@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"context"
-	"time"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
@@ -17,7 +16,7 @@ type transaction struct {
 	messages  []*message.Message
 	mandatory []bool           // by message
 	also      map[int][]string // further routing keys, by message
-	size      int              // bytes that it holds, roughly
+	size      int              // bytes that its record takes, roughly
 
 	ends   []ending
 	ending map[uint64]struct{} // delivery tags in ends: they stay unacknowledged until the commit
@@ -46,11 +45,13 @@ func (ch *channel) txSelect(context.Context, *wire.TxSelect) error {
 
 // keep keeps a message until the commit. What would be refused at once is refused now.
 func (ch *channel) keep(m *message.Message, also []string, mandatory bool) error {
-	if err := ch.publisher.Check(m); err != nil {
+	names, err := ch.publisher.Check(m, also)
+	if err != nil {
 		return refusal(err)
 	}
 	tx := ch.tx
-	if err := tx.grow(m.Size()+keysSize(also)+keepCost, ch.conn.server.limits.Transaction); err != nil {
+	// In the record of the commit the message is once under every name that routes give it.
+	if err := tx.grow(names*m.Size()+keysSize(also)+keepCost, ch.conn.server.limits.Transaction); err != nil {
 		return err
 	}
 	if len(also) > 0 {
@@ -118,60 +119,6 @@ func (ch *channel) open(tag uint64, multiple bool) (tags []uint64, known bool) {
 		}
 	}
 	return tags, true
-}
-
-// txCommit has everything since the commit before happen, in one record of the log. The reader waits for it to be
-// safe: what the channel says next comes after commit-ok.
-func (ch *channel) txCommit(ctx context.Context, _ *wire.TxCommit) error {
-	tx := ch.tx
-	if tx == nil {
-		return notTransactional()
-	}
-	if len(tx.messages) > 0 {
-		if err := ch.conn.passGate(); err != nil {
-			return err
-		}
-	}
-	ch.tx = &transaction{ending: map[uint64]struct{}{}}
-	ended, ends, tooLate := ch.ended(tx)
-	if tooLate {
-		problem := ch.conn.settle(ended, queue.Requeue)
-		ch.conn.wakeStarved()
-		return joined(problem, failure(wire.PreconditionFailed, "a delivery of the transaction was not acknowledged in time"))
-	}
-	now := time.Now().UnixMilli()
-	for _, m := range tx.messages {
-		letIn(m, now)
-	}
-	refused := false
-	receipt, err := ch.publisher.Commit(&router.Transaction{Messages: tx.messages, Also: tx.also, Ends: ends}, func(i int, r router.Result) {
-		switch {
-		case r == router.Refused:
-			refused = true
-		case r == router.Unroutable && tx.mandatory[i]:
-			ch.returnMessage(tx.messages[i])
-		}
-	})
-	if err != nil {
-		return joined(refusal(err), ch.conn.settle(ended, queue.Requeue))
-	}
-	ch.conn.wakeStarved()
-	if err := ch.conn.wait(ctx, receipt); err != nil {
-		return err
-	}
-	if refused {
-		return failure(wire.PreconditionFailed, "partial tx completion")
-	}
-	ch.reply(&wire.TxCommitOK{})
-	return nil
-}
-
-// joined is the first of two errors that is one.
-func joined(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // ended takes the deliveries of tx off the channel: as they came, and as the router wants them. tooLate says that one of

@@ -1,9 +1,12 @@
 package amqp
 
 import (
+	"errors"
 	"testing"
+	"testing/synctest"
 
 	"tridge/adapters/amqp/wire"
+	"tridge/core/router"
 	"tridge/core/session"
 )
 
@@ -129,6 +132,84 @@ func TestCommitIsAnsweredWhenItIsSafe(t *testing.T) {
 		b.log.Sync()
 		c.expect(1, &wire.TxCommitOK{})
 		c.expect(1, &wire.QueueDeclareOK{})
+	})
+}
+
+// TestCommitHoldsUpItsChannelAlone while the disk is slow, and there only what has an answer.
+func TestCommitHoldsUpItsChannelAlone(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.openChannel(2)
+		c.queue("q", "a", "b")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+		c.bodies("a", "b")
+		c.publish("", "q", durable, "m")
+		b.log.Hold()
+		c.send(1, &wire.TxCommit{})
+		c.bodies("m") // a delivery may come before what was committed is safe, as it may before a confirm
+		c.send(2, &wire.QueueDeclare{Queue: "q", Passive: true})
+		c.expect(2, &wire.QueueDeclareOK{})
+		c.send(1, &wire.BasicAck{DeliveryTag: 1})
+		c.publish("", "q", durable, "n")
+		c.publish("none", "q", durable, "refused") // ends the channel, after its commit
+		c.quiet()
+		b.log.Sync()
+		c.expect(1, &wire.TxCommitOK{})
+		c.expect(1, &wire.ChannelClose{})
+		if s := b.stats("q"); s.Acked != 0 || s.Unacked != 0 || s.Ready != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestCommitThatFailsEndsTheConnection(t *testing.T) {
+	for name, next := range map[string][]byte{
+		"nothing follows":       nil,
+		"something waits":       (&wire.BasicQos{}).AppendFrame(nil, 1),
+		"the peer says goodbye": (&wire.ConnectionClose{}).AppendFrame(nil, 0),
+	} {
+		inBubble(t, Limits{}, func(b *bench) {
+			c := b.dial()
+			c.queue("q")
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			c.publish("", "q", durable, "m")
+			b.log.Hold()
+			c.send(1, &wire.TxCommit{})
+			go func() { _, _ = c.socket.Write(next) }() // the gateway may have gone by then
+			synctest.Wait()
+			b.log.Break(errors.New("disk"))
+			for {
+				f, err := c.next()
+				if err != nil {
+					break
+				}
+				if id, _, _ := wire.SplitMethod(f.Payload); id == wire.IDTxCommitOK {
+					t.Errorf("%s: the commit is answered", name)
+				}
+				if id, _, _ := wire.SplitMethod(f.Payload); id == wire.IDConnectionClose {
+					_, _ = c.socket.Write((&wire.ConnectionCloseOK{}).AppendFrame(nil, 0))
+				}
+			}
+			<-c.served
+		})
+	}
+}
+
+// TestTransactionCountsEveryName that routes give its messages: each takes room of its own in the record.
+func TestTransactionCountsEveryName(t *testing.T) {
+	inBubble(t, Limits{Transaction: 5000}, func(b *bench) {
+		for _, key := range []string{"b", "c"} {
+			if _, err := b.router.Bind(router.Binding{Source: "amq.topic", Destination: "amq.fanout", ToExchange: true, Key: "a", NewKey: key}, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := b.dial()
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.publish("amq.topic", "b", durable, string(make([]byte, 2000)))
+		c.call(&wire.TxCommit{}, &wire.TxCommitOK{})
+		c.publish("amq.topic", "a", durable, string(make([]byte, 2000)))
+		c.channelError(wire.PreconditionFailed, "PRECONDITION_FAILED - transaction is larger than 5000 octets")
 	})
 }
 

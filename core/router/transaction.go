@@ -30,10 +30,14 @@ type placement struct {
 	held  *queue.Held // it is to be delayed
 }
 
-// Check says what Publish would refuse m for: an *Error when its exchange does not exist or takes no messages.
-func (p *Publisher) Check(m *message.Message) error {
-	_, err := p.route(p.redirected(m), nil)
-	return err
+// Check says what PublishAlso would refuse m for: an *Error when its exchange does not exist or takes no messages. Under so
+// many names it would now be written to the log: routes that send it on under another key add one each.
+func (p *Publisher) Check(m *message.Message, also []string) (names int, err error) {
+	route, err := p.route(p.redirected(m), also)
+	if err != nil {
+		return 0, err
+	}
+	return len(route.branches), nil
 }
 
 // Commit publishes the messages of t and ends its deliveries, as one record in the log; what needs no log happens

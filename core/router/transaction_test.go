@@ -167,3 +167,44 @@ func TestTransactionMayDelay(t *testing.T) {
 		t.Errorf("a delay without end: %v", err)
 	}
 }
+
+// TestRenamedMessagesOfATransactionComeOnce: under each of their names, once, also to a queue that gets both, and when one
+// of the queues is full; what nobody wants under its own name is routed all the same.
+func TestRenamedMessagesOfATransactionComeOnce(t *testing.T) {
+	h := newHouse(t)
+	h.exchange(router.ExchangeSpec{Name: "in", Kind: router.Topic})
+	h.exchange(router.ExchangeSpec{Name: "out", Kind: router.Topic})
+	h.bind(router.Binding{Source: "in", Destination: "out", ToExchange: true, Key: "#", NewKey: "new"})
+	h.queue(router.QueueSpec{Name: "both", Durable: true})
+	h.queue(router.QueueSpec{Name: "full", Durable: true, MaxLength: queue.AtMost(1), Overflow: queue.Refuse})
+	h.bind(router.Binding{Source: "in", Destination: "both", Key: "old"})
+	h.bind(router.Binding{Source: "out", Destination: "both", Key: "new"})
+	h.bind(router.Binding{Source: "out", Destination: "full", Key: "new"})
+	m := text("in", "old", "a")
+	if names, err := h.pub.Check(m, nil); err != nil || names != 2 {
+		t.Errorf("%d names, %v", names, err)
+	}
+	records := h.log.Records()
+	var results []router.Result
+	_, err := h.pub.Commit(&router.Transaction{Messages: []*message.Message{m, text("in", "other", "b")}}, func(_ int, r router.Result) {
+		results = append(results, r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(results, []router.Result{router.Routed, router.Refused}) {
+		t.Errorf("results %v", results)
+	}
+	if n := h.log.Records() - records; n > 2 { // the commit, and the end of what the full queue did not take
+		t.Errorf("%d records", n)
+	}
+	if got := h.drain("both"); !slices.Equal(got, []string{"in/old/a", "out/new/a", "out/new/b"}) {
+		t.Errorf("both has %q", got)
+	}
+	if got := h.drain("full"); !slices.Equal(got, []string{"out/new/a"}) {
+		t.Errorf("full has %q", got)
+	}
+	if n := h.log.Living(); n != 0 {
+		t.Errorf("%d references stay in the log", n)
+	}
+}

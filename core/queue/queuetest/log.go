@@ -54,6 +54,17 @@ func (l *Log) Sync() {
 	}
 }
 
+// Break has every receipt asked about so far fail with err.
+func (l *Log) Break(err error) {
+	l.mu.Lock()
+	tickets := l.waiting
+	l.waiting = nil
+	l.mu.Unlock()
+	for _, t := range tickets {
+		t.Done(err)
+	}
+}
+
 // Fail has every call from now on answer err.
 func (l *Log) Fail(err error) {
 	l.mu.Lock()
