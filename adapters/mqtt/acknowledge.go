@@ -37,12 +37,12 @@ func (c *conn) puback(a ackPacket) error {
 		c.out.End(b)
 		return protocolError("PUBACK for a packet of quality of service 2")
 	}
-	delivery, retained := s.delivery, s.message != nil
+	delivery, from, queued := s.delivery, s.feed, s.message == nil
 	f.close(a.id)
 	wake := c.unstarve()
 	c.out.End(b)
-	if !retained {
-		if err := c.settle(delivery, a.reason); err != nil {
+	if queued {
+		if err := c.settle(from, delivery, a.reason); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (c *conn) pubrec(a ackPacket) error {
 		c.out.End(b)
 		return nil
 	}
-	delivery, retained := s.delivery, s.message != nil
+	delivery, queued := s.delivery, s.message == nil // in the session's own queue: feeds have no tokens of this quality
 	s.delivery, s.message = queue.Delivery{}, nil
 	failed, durable := a.reason.Failed(), c.session.durable
 	f.order++
@@ -100,8 +100,8 @@ func (c *conn) pubrec(a ackPacket) error {
 		}
 		receipt.Redeem(confirm.Ticket{To: (*releaser)(c), Seq: ticket})
 	}
-	if !retained {
-		if err := c.settle(delivery, a.reason); err != nil {
+	if queued {
+		if err := c.settle(nil, delivery, a.reason); err != nil {
 			return err
 		}
 	}
@@ -189,8 +189,12 @@ func (r *releaser) Confirmed(_, last uint64, err error) {
 	c.out.End(b)
 }
 
-// settle gathers a delivery that the client has acknowledged, or refuses one it could not take.
-func (c *conn) settle(d queue.Delivery, reason Reason) error {
+// settle gathers a delivery that the client has acknowledged, or refuses one it could not take. from is nil for the
+// session's own queue.
+func (c *conn) settle(from *feed, d queue.Delivery, reason Reason) error {
+	if from != nil {
+		return from.settle(d, reason)
+	}
 	if reason.Failed() {
 		refused := [1]queue.Delivery{d}
 		_, err := c.sub.Settle(refused[:], queue.Reject)
@@ -203,8 +207,18 @@ func (c *conn) settle(d queue.Delivery, reason Reason) error {
 	return nil
 }
 
-// flushAcks tells the queue what the client has acknowledged.
+// flushAcks tells the queues what the client has acknowledged.
 func (c *conn) flushAcks() error {
+	if len(c.unsettled) > 0 {
+		var failed error
+		for _, f := range c.unsettled {
+			failed = errors.Join(failed, f.flushAcks())
+		}
+		clear(c.unsettled)
+		if c.unsettled = c.unsettled[:0]; failed != nil {
+			return failed
+		}
+	}
 	if len(c.acked) == 0 {
 		return nil
 	}

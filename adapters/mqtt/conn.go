@@ -45,6 +45,8 @@ type conn struct {
 	held      session.Park[publishPacket] // PUBLISH packets that wait for the gate
 	row       [1]queue.Row
 	acked     []queue.Delivery // acknowledged and not settled yet
+	unsettled []*feed          // that have such
+	opening   []*feed          // wait for the answer to what opened them
 	accepted  bool             // CONNACK said yes
 	bye       bool             // DISCONNECT came: no will
 	emit      func(seq uint64, a answer, err error)
@@ -57,6 +59,7 @@ type conn struct {
 	sub     *queue.Subscription
 	starved bool // the writer waits for room in the client's window
 	cursors []*cursor
+	feeds   []*feed // changed by the reader only
 
 	// guarded by the outbox: rows of QoS 2 identifiers on their way to the log (decision 20), in order
 	tickets   uint64
@@ -71,6 +74,7 @@ type conn struct {
 	plan        []planned
 	rows        []queue.Row
 	identifiers []uint32
+	parked      []*feed // wait for room in the client's window
 }
 
 // answer is a packet that is owed to the client, in the order of what it answers [MQTT-4.6.0-2].

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,6 +105,9 @@ func (c *conn) accept() error {
 	for id := range cs.received {
 		cs.received[id] = false
 	}
+	if err := c.resumeFeeds(); err != nil {
+		return unavailable(err)
+	}
 	sub, err := c.listen()
 	if err != nil {
 		return err
@@ -111,12 +115,16 @@ func (c *conn) accept() error {
 	b := c.out.Begin()
 	b = appendConnack(b, c.version, &connack)
 	c.accepted, c.sub = true, sub
+	feeds := c.attach()
 	cs.inflight.limit, cs.inflight.window = limits.Inflight, min(p.receiveLimit, limits.Inflight)
 	for _, id := range cs.inflight.resume() { // [MQTT-4.4.0-1]
 		b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
 	}
 	c.out.End(b)
 	c.source.Wake()
+	for _, f := range feeds {
+		f.source.Wake()
+	}
 	return nil
 }
 
@@ -227,7 +235,7 @@ func unavailable(err error) error {
 // intact reports whether the session's queue is still there: an operator may have deleted it.
 func (cs *clientSession) intact() bool {
 	if cs.queue == nil {
-		return len(cs.filters) == 0
+		return !slices.ContainsFunc(cs.filters, func(s subscription) bool { return s.kind == kindPlain })
 	}
 	q, err := cs.host.Router.Queue(cs.queue.Name(), cs.origin)
 	return err == nil && q == cs.queue
@@ -246,16 +254,17 @@ func (c *conn) beat() {
 // The writer has ended.
 func (c *conn) detach() {
 	s, cs := c.server, c.session
+	c.abandonFeeds()
 	if c.accepted {
 		b := c.out.Begin()
-		tokens := cs.inflight.lose()
+		tokens, fed := cs.inflight.lose()
 		// Rows that become safe from now on are the business of whoever holds the session next.
 		c.cursors, c.recording, c.releasing = nil, nil, nil
 		c.out.End(b)
+		if err := c.flushAcks(); err != nil {
+			c.log.Error("acknowledgements not written", "err", err)
+		}
 		if c.sub != nil {
-			if err := c.flushAcks(); err != nil {
-				c.log.Error("acknowledgements not written", "queue", cs.queue.Name(), "err", err)
-			}
 			if len(tokens) > 0 {
 				if _, err := c.sub.Settle(tokens, queue.Requeue); err != nil && !errors.Is(err, queue.ErrClosed) {
 					c.log.Error("deliveries not requeued", "queue", cs.queue.Name(), "err", err)
@@ -263,6 +272,7 @@ func (c *conn) detach() {
 			}
 			c.sub.Close()
 		}
+		c.detachFeeds(fed)
 		if w := c.connect.will; w != nil && !c.bye {
 			s.leaveWill(cs, w, c.user)
 		}

@@ -34,6 +34,7 @@ type outgoing struct {
 	dup         bool
 	retain      bool
 	identifiers []uint32 // subscription identifiers
+	fallback    string   // topic of a message without a routing key; "" has none
 }
 
 // appendPublish appends the PUBLISH that delivers m. When it cannot be delivered to this client, dst comes back as it
@@ -41,6 +42,9 @@ type outgoing struct {
 // came in by MQTT.
 func (e *egress) appendPublish(dst []byte, m *message.Message, o *outgoing, now int64) (out []byte, ok bool) {
 	topic, encoded := appendTopic(e.topic[:0], m.Key)
+	if len(topic) == 0 {
+		topic = append(topic, o.fallback...)
+	}
 	e.topic = topic
 	switch {
 	case len(topic) == 0: // [MQTT-4.7.3-1]

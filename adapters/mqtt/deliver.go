@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"strings"
 	"time"
 
 	"tridge/core/confirm"
@@ -29,10 +30,11 @@ func (c *conn) Fill(dst []byte) (out []byte, more bool) {
 	if !more && !blocked {
 		dst, more, blocked = c.fillRetained(dst, now)
 	}
-	if more {
-		return dst, true
+	if !more {
+		dst, more = c.fillQueue(dst, now, blocked)
 	}
-	return c.fillQueue(dst, now, blocked)
+	c.unpark()
+	return dst, more
 }
 
 // fillSendable sends what has its packet identifier already: QoS 2 messages whose row is safe, and retained messages of
@@ -58,7 +60,7 @@ func (c *conn) fillSendable(dst []byte, now int64) (out []byte, more, blocked bo
 			p.message = s.delivery.Message
 			free(&s.delivery)
 			c.describe(&p, filters)
-		} else if p.out.retain = true; s.identifier != 0 {
+		} else if p.out.retain = s.retain; s.identifier != 0 {
 			p.out.identifiers = []uint32{s.identifier}
 		}
 		p.out.id, p.out.qos, p.out.dup = id, s.qos, s.again // as granted when it was first sent
@@ -92,9 +94,20 @@ func free(d *queue.Delivery) {
 func (c *conn) describe(p *planned, filters []subscription) {
 	m, o := p.message, &p.out
 	start := len(c.identifiers)
+	if strings.HasPrefix(m.Exchange, sharePrefix) { // it has moved here to be finished (feed.sendExact)
+		p.wanted, o.qos = true, qos2
+		if sub, ok := find(filters, m.Exchange); ok {
+			o.retain = sub.retainAsPublished && m.Retain
+			if sub.identifier != 0 {
+				c.identifiers = append(c.identifiers, sub.identifier)
+			}
+		}
+		o.identifiers = c.identifiers[start:]
+		return
+	}
 	for i := range filters {
 		sub := &filters[i]
-		if !matchKey(sub.pattern, m.Key) || sub.noLocal && c.isOwn(m) { // [MQTT-3.8.3-3]
+		if sub.kind != kindPlain || !matchKey(sub.pattern, m.Key) || sub.noLocal && c.isOwn(m) { // [MQTT-3.8.3-3]
 			continue
 		}
 		p.wanted = true
@@ -348,10 +361,20 @@ func (c *conn) abandon(id uint16) {
 		c.out.End(b)
 		return
 	}
-	delivery, retained := s.delivery, s.message != nil
+	delivery, from, queued := s.delivery, s.feed, s.message == nil
 	s.delivery, s.message, s.state = queue.Delivery{}, nil, slotEnding
 	c.out.End(b)
-	if !retained {
+	switch {
+	case !queued:
+	case from != nil:
+		how := queue.Ack
+		if from.kind == kindQueue { // for the queue it is not: who else takes from it may be able to
+			how = queue.Reject
+		}
+		if err := from.end(delivery, how); err != nil {
+			c.stop(err)
+		}
+	default:
 		list := [1]queue.Delivery{delivery}
 		if _, err := c.sub.Settle(list[:], queue.Ack); err != nil {
 			c.stop(queueGone(err))

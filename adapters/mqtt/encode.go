@@ -78,7 +78,6 @@ func appendConnack(dst []byte, version byte, c *connackPacket) []byte {
 		if c.hasKeepAlive {
 			p = binary.BigEndian.AppendUint16(append(p, 0x13), c.keepAlive)
 		}
-		p = append(p, 0x2A, 0) // shared subscriptions are not available
 	}
 	dst = append(dst, byte(typeConnack)<<4)
 	dst = appendVarint(dst, 2+varintSize(len(p))+len(p))

@@ -31,9 +31,11 @@ type slot struct {
 	qos        byte
 	again      bool             // PUBLISH may have left before: DUP
 	counted    bool             // PUBLISH of this connection: it takes of the window until the exchange is over
-	delivery   queue.Delivery   // the token; zero for a retained message
-	message    *message.Message // a retained message, which no queue holds
-	identifier uint32           // retained: the subscription it was sent for
+	retain     bool             // message: the flag it is sent with
+	delivery   queue.Delivery   // the token; zero when message is set
+	feed       *feed            // where the token is from; nil for the session's own queue
+	message    *message.Message // one that no queue holds: retained, or of a shared subscription and this client's now
+	identifier uint32           // message: the subscription it was sent for
 	order      uint64           // in which PUBLISH packets left, and PUBREL packets after them
 	ticket     uint64           // recording, releasing: the row it waits for
 	next       uint16           // free: the next free one
@@ -139,11 +141,21 @@ func (f *inflight) queueToSend(id uint16) {
 }
 
 // lose turns every exchange into what it is without a connection, and returns the tokens to requeue. A message that
-// was sent is remembered by its Delivery.ID, so that it goes out again under the same identifier [MQTT-4.4.0-1].
-func (f *inflight) lose() (tokens []queue.Delivery) {
+// was sent is remembered by its Delivery.ID, so that it goes out again under the same identifier [MQTT-4.4.0-1]. Those of
+// feeds are for others to take: their identifiers are free.
+func (f *inflight) lose() (tokens []queue.Delivery, fed map[*feed][]queue.Delivery) {
 	f.sendable, f.counted = f.sendable[:0], 0
 	for id := range f.all() {
 		s := f.slot(id)
+		if s.feed != nil && s.state == slotSent {
+			if fed == nil {
+				fed = map[*feed][]queue.Delivery{}
+			}
+			fed[s.feed] = append(fed[s.feed], s.delivery)
+			s.counted = false
+			f.close(id)
+			continue
+		}
 		switch s.state {
 		case slotRecording, slotSendable, slotSent:
 			// A row may be on its way or there: the identifier is as good as sent.
@@ -156,9 +168,9 @@ func (f *inflight) lose() (tokens []queue.Delivery) {
 		case slotReleasing, slotEnding: // whose row could not be removed
 			s.state = slotReleased
 		}
-		s.delivery, s.ticket, s.counted = queue.Delivery{}, 0, false
+		s.delivery, s.feed, s.ticket, s.counted = queue.Delivery{}, nil, 0, false
 	}
-	return tokens
+	return tokens, fed
 }
 
 func (f *inflight) remember(delivery uint64, id uint16) {

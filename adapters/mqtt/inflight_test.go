@@ -64,7 +64,7 @@ func TestLostExchangesAreRememberedByTheirDelivery(t *testing.T) {
 		ids = append(ids, id)
 	}
 	f.slot(ids[3]).state = slotReleasing
-	tokens := f.lose()
+	tokens, _ := f.lose()
 	if len(tokens) != 4 {
 		t.Fatalf("%d tokens", len(tokens))
 	}

@@ -24,7 +24,7 @@ type cursor struct {
 // wantsRetained reports whether a subscription begins with retained messages [MQTT-3.3.1-9] [MQTT-3.3.1-10]
 // [MQTT-3.3.1-11].
 func (c *conn) wantsRetained(sub *subscription, known bool) bool {
-	return c.session.host.Retained != nil && sub.retainHandling != retainSendNever &&
+	return c.session.host.Retained != nil && sub.kind == kindPlain && sub.retainHandling != retainSendNever &&
 		!(sub.retainHandling == retainSendNew && known)
 }
 
@@ -102,7 +102,7 @@ func (c *conn) sendRetained(dst []byte, cur *cursor, now int64) ([]byte, bool) {
 		return dst, false
 	}
 	id, s := f.open(slotSent, o.qos)
-	s.message, s.identifier = m, cur.sub.identifier
+	s.message, s.retain, s.identifier = m, true, cur.sub.identifier
 	record := o.qos == qos2 && c.session.durable
 	var ticket uint64
 	if record {

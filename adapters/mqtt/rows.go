@@ -144,10 +144,11 @@ func (s *Server) restore() error {
 			orphans = append(orphans, queue.Row{Table: row.Table, Key: row.Key})
 			continue
 		}
-		cs.filters = append(cs.filters, subscription{
-			filterRequest: filterRequest{parts[2], v.QoS, v.NoLocal, v.RetainAsPublished, v.RetainHandling},
-			pattern:       swap(parts[2]), identifier: v.Identifier,
-		})
+		cs.filters = append(cs.filters, newSubscription(
+			filterRequest{parts[2], v.QoS, v.NoLocal, v.RetainAsPublished, v.RetainHandling}, v.Identifier))
+	}
+	if err := s.restoreShares(); err != nil {
+		return err
 	}
 	for _, table := range []queue.Table{queue.TableMQTTReceived, queue.TableMQTTSent} {
 		for key, value := range s.config.State.Range(table) {

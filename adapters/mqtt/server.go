@@ -99,6 +99,7 @@ type Server struct {
 
 	connections atomic.Int64
 	overdue     overdue
+	shares      shares
 
 	// guarded by mu; leaf: call nothing while held
 	mu       sync.Mutex

@@ -51,7 +51,8 @@ type sessionState struct {
 // subscription is one filter of a session with its options.
 type subscription struct {
 	filterRequest
-	pattern    string // the filter in the words of the router
+	kind       filterKind
+	pattern    string // the filter in the words of the router; of kindQueue the queue's name
 	identifier uint32
 }
 
@@ -65,8 +66,11 @@ func (s *clientSession) binding(filter string) router.Binding {
 	}
 }
 
+// sessionPrefix begins the names of the queues of sessions.
+const sessionPrefix = "mqtt."
+
 // queueName is the name of the queue of a session.
-func queueName(clientID string) string { return "mqtt." + clientID }
+func queueName(clientID string) string { return sessionPrefix + clientID }
 
 // claim makes h the holder of the session of that key and returns it with the holder before, which the caller asks to
 // let go and waits for.
@@ -129,6 +133,13 @@ func (s *Server) end(cs *clientSession) error {
 	if cs.durable {
 		if _, failed := s.config.State.Put(cs.tombstones()...); err == nil {
 			err = failed
+		}
+	}
+	for i := range cs.filters {
+		if sub := &cs.filters[i]; sub.kind == kindShared {
+			if _, failed := s.leave(cs.host, sub.filter); err == nil {
+				err = failed
+			}
 		}
 	}
 	cs.sessionState = sessionState{}

@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"slices"
-	"strings"
 
 	"tridge/core/confirm"
 	"tridge/core/queue"
@@ -19,7 +18,10 @@ func (c *conn) subscribe(p *subscribePacket) error {
 		if c.ctx.Err() != nil { // nobody is left to be answered
 			break
 		}
-		sub := subscription{filterRequest: p.requests[i], pattern: swap(p.requests[i].filter), identifier: p.identifier}
+		sub := newSubscription(p.requests[i], p.identifier)
+		if sub.kind == kindShared && sub.noLocal { // [MQTT-3.8.3-4]
+			return protocolError("no local on a shared subscription")
+		}
 		known, safe, reason := c.addFilter(&sub)
 		if reason.Failed() {
 			codes[i] = c.failure(reason)
@@ -44,6 +46,7 @@ func (c *conn) subscribe(p *subscribePacket) error {
 		return err
 	}
 	b := c.out.Begin()
+	feeds := c.attach()
 	if !c.closed {
 		b = appendSuback(b, c.version, p.id, codes)
 		c.cursors = slices.DeleteFunc(c.cursors, func(cur *cursor) bool {
@@ -57,6 +60,9 @@ func (c *conn) subscribe(p *subscribePacket) error {
 	}
 	c.out.End(b)
 	c.source.Wake()
+	for _, f := range feeds {
+		f.source.Wake()
+	}
 	return nil
 }
 
@@ -72,23 +78,34 @@ func (c *conn) failure(r Reason) byte {
 // changes it [MQTT-3.8.4-3].
 func (c *conn) addFilter(sub *subscription) (known bool, safe confirm.Receipt, reason Reason) {
 	cs := c.session
-	switch {
-	case strings.HasPrefix(sub.filter, sharePrefix), strings.HasPrefix(sub.filter, queuePrefix):
-		return false, safe, ReasonSharedNotSupported
-	case !validFilter(sub.filter): // [MQTT-4.7.1-1]
+	if _, _, ok := parseFilter(sub.filter); !ok { // [MQTT-4.7.1-1]
 		return false, safe, ReasonTopicFilterInvalid
 	}
 	_, known = find(cs.filters, sub.filter)
 	if !known && len(cs.filters) >= c.server.limits.Filters {
 		return false, safe, ReasonQuotaExceeded
 	}
-	declared, err := c.server.openQueue(cs)
-	if err != nil {
-		c.log.Warn("subscription refused", "filter", sub.filter, "err", err)
-		return known, safe, ReasonImplementationSpecific
+	if sub.kind == kindQueue { // a queue that others take from cannot know that a message is this client's for ever
+		sub.qos = min(sub.qos, qos1)
+	}
+	declared := confirm.Receipt{}
+	if needsOwnQueue(sub, cs.durable) {
+		var err error
+		if declared, err = c.server.openQueue(cs); err != nil {
+			c.log.Warn("subscription refused", "filter", sub.filter, "err", err)
+			return known, safe, ReasonImplementationSpecific
+		}
 	}
 	bound := confirm.Receipt{}
-	if !known {
+	if sub.kind != kindPlain {
+		if bound, reason = c.addFeed(sub, known); reason.Failed() {
+			return known, safe, reason
+		}
+		if !known {
+			c.setFilters(append(cs.filters, *sub))
+		}
+	} else if !known {
+		var err error
 		// The options must be known before the first message comes by the binding.
 		c.setFilters(append(cs.filters, *sub)) // beyond what a writer that has the list sees
 		if bound, err = cs.host.Router.Bind(cs.binding(sub.filter), cs.origin); err != nil {
@@ -150,11 +167,12 @@ func (c *conn) unsubscribe(id uint16, filters []string) error {
 		if c.ctx.Err() != nil {
 			break
 		}
-		if _, known := find(c.session.filters, filter); !known || gone[filter] {
+		sub, known := find(c.session.filters, filter)
+		if !known || gone[filter] {
 			codes[i] = byte(ReasonNoSubscriptionExisted)
 			continue
 		}
-		safe, err := c.removeFilter(filter)
+		safe, err := c.removeFilter(&sub)
 		if err != nil {
 			c.log.Warn("filter not unsubscribed", "filter", filter, "err", err)
 			codes[i] = byte(ReasonImplementationSpecific)
@@ -179,7 +197,8 @@ func (c *conn) unsubscribe(id uint16, filters []string) error {
 }
 
 // removeFilter removes the row and the binding of a filter, in this order (format.md).
-func (c *conn) removeFilter(filter string) (confirm.Receipt, error) {
+func (c *conn) removeFilter(sub *subscription) (confirm.Receipt, error) {
+	filter := sub.filter
 	cs := c.session
 	var noted confirm.Receipt
 	if cs.durable {
@@ -188,7 +207,17 @@ func (c *conn) removeFilter(filter string) (confirm.Receipt, error) {
 			return noted, err
 		}
 	}
-	unbound, err := cs.host.Router.Unbind(cs.binding(filter), cs.origin)
+	var unbound confirm.Receipt
+	var err error
+	if sub.kind != kindPlain {
+		c.dropFeed(filter)
+	}
+	switch sub.kind {
+	case kindPlain:
+		unbound, err = cs.host.Router.Unbind(cs.binding(filter), cs.origin)
+	case kindShared:
+		unbound, err = c.server.leave(cs.host, filter)
+	}
 	return noted.Join(unbound), err
 }
 

@@ -9,10 +9,10 @@ import (
 )
 
 func TestSubscribeAnswersEveryFilter(t *testing.T) {
-	filters := []string{"a", "a/#/b", "$share/g/a", "b/+", "$queue/q"}
+	filters := []string{"a", "a/#/b", "$share/g/a", "b/+", "$queue/q", "$share/g", "$share//a", "$share/g+/a", "$queue/"}
 	for version, want := range map[byte][]byte{
-		version5:   {2, 0x8F, 0x9E, 2, 0x9E},
-		version311: {2, 0x80, 0x80, 2, 0x80},
+		version5:   {2, 0x8F, 2, 2, 0x8F, 0x8F, 0x8F, 0x8F, 0x8F},
+		version311: {2, 0x80, 2, 2, 0x80, 0x80, 0x80, 0x80, 0x80},
 	} {
 		g := newGateway(t, Limits{})
 		c, _ := g.connect(hello{version: version, id: "c"})

@@ -11,8 +11,8 @@ const (
 	// replyPrefix begins the only topics with a $ that a client may publish to: reply addresses of other protocols.
 	replyPrefix = "$reply/"
 
-	sharePrefix = "$share/"
-	queuePrefix = "$queue/"
+	sharePrefix = "$share/" // begins filters of shared subscriptions, and the names of their queues
+	queuePrefix = "$queue/" // begins filters that name a queue
 )
 
 // swapByte exchanges the separators and the one-level wildcards of topics and routing keys. It is its own inverse, so
