@@ -33,7 +33,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 	want := Gateway{
 		Data:      "/var/lib/tridge",
 		Listeners: Listeners{AMQP: "0.0.0.0:5672", STOMP: Off, MQTT: "[::]:1883", HTTP: "[::]:1883"},
-		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA"}},
+		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA", "1:A:B:C"}},
 		Limits:    Limits{50, 16 << 20, 3 * time.Second},
 		Log:       Log{slog.LevelDebug, true},
 		Store:     Store{SyncInterval, 64 << 20, 32 << 20},

@@ -37,7 +37,8 @@ type Listeners struct {
 type User struct {
 	Where        topology.Where
 	Name         string
-	PasswordHash string // as "gateway hash-password" prints it
+	PasswordHash string // as "gateway hash-password" prints it; "" when SCRAM is not
+	SCRAM        string // the keys of SCRAM-SHA-256, as "gateway hash-password" prints them; "" when PasswordHash is not
 }
 
 // Limits bound what peers may ask for.
@@ -160,7 +161,11 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 
 func (d *document) user(n *yaml.Node, g *Gateway) {
 	u := User{Where: d.where(n)}
-	d.mapping(n, required("name", d.text(&u.Name)), required("password-hash", d.text(&u.PasswordHash)))
+	d.mapping(n, required("name", d.text(&u.Name)), optional("password-hash", d.text(&u.PasswordHash)),
+		optional("scram-sha-256", d.text(&u.SCRAM)))
+	if u.PasswordHash == "" && u.SCRAM == "" {
+		d.fail(n, "\"password-hash\" or \"scram-sha-256\" is missing; \"gateway hash-password\" makes both")
+	}
 	for _, other := range g.Users {
 		if other.Name == u.Name && u.Name != "" {
 			d.fail(n, "user %q is listed twice, the first time in line %d", u.Name, other.Where.Line)

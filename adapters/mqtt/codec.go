@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -77,10 +78,14 @@ func (d *decoder) decodeConnect(header byte, body []byte, will propertySet) (*co
 		user:         string(connect.Username),
 		password:     append([]byte(nil), connect.Password...),
 		authMethod:   strings.Clone(properties.AuthenticationMethod),
+		authData:     bytes.Clone(properties.AuthenticationData),
 		problemInfo:  !properties.RequestProblemInfoFlag || properties.RequestProblemInfo == 1,
 		expiry:       properties.SessionExpiryInterval,
 		receiveLimit: int(properties.ReceiveMaximum),
 		packetLimit:  int(properties.MaximumPacketSize),
+	}
+	if c.authMethod == "" && c.authData != nil { // 5.0, 3.1.2.11.10
+		return nil, protocolError("authentication data without a method")
 	}
 	if c.receiveLimit == 0 { // absent: verify refuses 0 [5.0, 3.1.2.11.3]
 		c.receiveLimit = 65_535
@@ -178,6 +183,22 @@ func (d *decoder) decodeUnsubscribe(header byte, body []byte) (id uint16, filter
 		filters = append(filters, strings.Clone(d.packet.Filters[i].Filter))
 	}
 	return d.packet.PacketID, filters, nil
+}
+
+// decodeAuth decodes an AUTH.
+func (d *decoder) decodeAuth(header byte, body []byte) (authPacket, error) {
+	if len(body) == 0 { // all of it may be left out [5.0, 3.15.2.1]
+		return authPacket{reason: ReasonSuccess}, nil
+	}
+	if err := d.start(header, body); err != nil {
+		return authPacket{}, err
+	}
+	err := d.checked(d.packet.AuthDecode(body))
+	return authPacket{
+		reason: Reason(d.packet.ReasonCode),
+		method: strings.Clone(d.packet.Properties.AuthenticationMethod),
+		data:   bytes.Clone(d.packet.Properties.AuthenticationData),
+	}, err
 }
 
 // decodeDisconnect decodes a DISCONNECT.

@@ -46,9 +46,10 @@ type conn struct {
 	row       [1]queue.Row
 	acked     []queue.Delivery // acknowledged and not settled yet
 	unsettled []*feed          // that have such
-	opening   []*feed          // wait for the answer to what opened them
-	accepted  bool             // CONNACK said yes
-	bye       bool             // DISCONNECT came: no will
+	enhanced  enhanced
+	opening   []*feed // wait for the answer to what opened them
+	accepted  bool    // CONNACK said yes
+	bye       bool    // DISCONNECT came: no will
 	emit      func(seq uint64, a answer, err error)
 
 	// guarded by the outbox
@@ -188,8 +189,12 @@ func (c *conn) dispatch(header byte, body []byte, present propertySet, private b
 		return c.disconnect(p)
 	case typeConnect: // [MQTT-3.1.0-2]
 		return protocolError("second CONNECT")
-	case typeAuth: // [MQTT-4.12.0-7]: CONNECT had no authentication method, or it would not have been accepted
-		return protocolError("AUTH without an authentication method")
+	case typeAuth:
+		a, err := c.decoder.decodeAuth(header, body)
+		if err != nil {
+			return err
+		}
+		return c.reauthenticate(a)
 	}
 	return malformed("packet type that a client does not send")
 }

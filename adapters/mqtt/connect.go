@@ -67,10 +67,14 @@ func (c *conn) accept() error {
 	if err := validWill(p.will); err != nil {
 		return err
 	}
+	var proven string
+	var proof []byte
 	if p.authMethod != "" { // 5.0, 4.12
-		return &Error{Reason: ReasonBadAuthenticationMethod, Text: "no authentication method is supported"}
+		if proven, proof, err = c.prove(); err != nil {
+			return err
+		}
 	}
-	host, err := c.login()
+	host, err := c.login(proven)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func (c *conn) accept() error {
 	c.beat()
 
 	c.member = c.server.config.Sessions.Enter(c.net, session.Info{
-		Protocol: protocolName(c.version), User: c.user, VHost: cs.key.vhost, Name: p.clientID, Heartbeat: p.keepAlive,
+		Protocol: protocolName(c.version), User: c.user, Mechanism: p.authMethod, VHost: cs.key.vhost, Name: p.clientID, Heartbeat: p.keepAlive,
 	}, func(reason string) { c.stop(&Error{Reason: ReasonAdministrativeAction, Text: reason}) })
 
 	limits := &c.server.limits
@@ -98,6 +102,8 @@ func (c *conn) accept() error {
 		receiveLimit:   uint16(limits.ReceiveMaximum),
 		packetLimit:    uint32(limits.PacketSize),
 		aliasLimit:     uint16(limits.TopicAliases),
+		authMethod:     p.authMethod,
+		authData:       proof,
 	}
 	if assigned {
 		connack.assignedID = p.clientID
@@ -162,10 +168,13 @@ func validWill(w *willPacket) error {
 	return nil
 }
 
-// login asks who the client is.
-func (c *conn) login() (Host, error) {
+// login asks who the client is; proven is who it has shown to be, if it has.
+func (c *conn) login(proven string) (Host, error) {
 	p := c.connect
 	credentials := auth.Credentials{User: p.user, Password: p.password, Named: p.named}
+	if proven != "" {
+		credentials = auth.Credentials{User: proven, Named: true, Proven: true}
+	}
 	if remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String()); err == nil {
 		credentials.Remote = remote.Addr()
 	}

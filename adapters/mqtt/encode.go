@@ -46,6 +46,8 @@ type connackPacket struct {
 	receiveLimit   uint16
 	packetLimit    uint32
 	aliasLimit     uint16
+	authMethod     string // "" for none
+	authData       []byte
 }
 
 // appendConnack appends a CONNACK. What this server cannot do is said by its properties; what is left out is the
@@ -78,11 +80,29 @@ func appendConnack(dst []byte, version byte, c *connackPacket) []byte {
 		if c.hasKeepAlive {
 			p = binary.BigEndian.AppendUint16(append(p, 0x13), c.keepAlive)
 		}
+		p = appendAuthProperties(p, c.authMethod, c.authData)
 	}
 	dst = append(dst, byte(typeConnack)<<4)
 	dst = appendVarint(dst, 2+varintSize(len(p))+len(p))
 	dst = append(dst, flags, byte(c.reason))
 	return append(appendVarint(dst, len(p)), p...)
+}
+
+// appendAuth appends an AUTH (5.0, section 3.15).
+func appendAuth(dst []byte, reason Reason, method string, data []byte) []byte {
+	properties := appendAuthProperties(nil, method, data)
+	dst = appendVarint(append(dst, byte(typeAuth)<<4), 1+varintSize(len(properties))+len(properties))
+	dst = append(dst, byte(reason))
+	return append(appendVarint(dst, len(properties)), properties...)
+}
+
+func appendAuthProperties(dst []byte, method string, data []byte) []byte {
+	if method == "" {
+		return dst
+	}
+	dst = appendText(append(dst, 0x15), method)
+	dst = binary.BigEndian.AppendUint16(append(dst, 0x16), uint16(len(data)))
+	return append(dst, data...)
 }
 
 // appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP.

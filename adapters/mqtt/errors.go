@@ -11,6 +11,8 @@ const (
 	ReasonDisconnectWithWill      Reason = 0x04
 	ReasonNoMatchingSubscribers   Reason = 0x10
 	ReasonNoSubscriptionExisted   Reason = 0x11
+	ReasonContinueAuthentication  Reason = 0x18
+	ReasonReauthenticate          Reason = 0x19
 	ReasonUnspecified             Reason = 0x80
 	ReasonMalformedPacket         Reason = 0x81
 	ReasonProtocolError           Reason = 0x82

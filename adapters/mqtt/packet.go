@@ -55,6 +55,7 @@ type connectPacket struct {
 	password     []byte
 	will         *willPacket
 	authMethod   string
+	authData     []byte
 	problemInfo  bool   // the client wants reason strings
 	expiry       uint32 // seconds; never for a 3.1.1 session that is not clean
 	receiveLimit int    // how many QoS 1 and 2 PUBLISH packets the client takes at once

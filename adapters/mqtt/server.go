@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// Login lets a client in, or answers an error that wraps auth.ErrRefused.
 	Login func(ctx context.Context, c auth.Credentials, vhost string) (*router.Router, auth.Identity, error)
+	// SCRAM begins a conversation of enhanced authentication; nil: there is none. Who has proven to be a user is let in by
+	// Login, too.
+	SCRAM func() *auth.SCRAM
 	// Host returns what belongs to the virtual host of that name.
 	Host func(vhost string) (Host, bool)
 

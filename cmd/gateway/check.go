@@ -56,10 +56,10 @@ func users(g config.Gateway) (*auth.Users, error) {
 	var errs []error
 	var list []auth.User
 	for _, u := range g.Users {
-		if u.Name == "" || u.PasswordHash == "" {
+		if u.Name == "" || u.PasswordHash == "" && u.SCRAM == "" {
 			continue // reported when the file was read
 		}
-		list = append(list, auth.User{Name: u.Name, Hash: u.PasswordHash})
+		list = append(list, auth.User{Name: u.Name, Hash: u.PasswordHash, SCRAM: u.SCRAM})
 		if _, err := auth.NewUsers(list[len(list)-1:]); err != nil {
 			errs = append(errs, &topology.Error{Where: u.Where, Text: err.Error() + "; \"gateway hash-password\" makes one"})
 		}

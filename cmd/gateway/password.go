@@ -14,7 +14,7 @@ import (
 // maxPassword is the longest line that is read as a password, in bytes.
 const maxPassword = 4096
 
-// hashPassword reads a line and prints its hash. The password comes by standard input and not as an argument, where
+// hashPassword reads a line and prints what gateway.yaml has of it. The password comes by standard input and not as an argument, where
 // everybody on the machine could read it.
 func hashPassword(stdin io.Reader, stdout io.Writer) error {
 	line, err := bufio.NewReader(io.LimitReader(stdin, maxPassword+2)).ReadString('\n')
@@ -32,6 +32,14 @@ func hashPassword(stdin io.Reader, stdout io.Writer) error {
 	if _, err := rand.Read(salt[:]); err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, auth.Hash(salt, []byte(password)))
-	return nil
+	var longer [16]byte
+	if _, err := rand.Read(longer[:]); err != nil {
+		return err
+	}
+	keys, err := auth.SCRAMHash(longer, []byte(password))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "password-hash: %q\nscram-sha-256: %q\n", auth.Hash(salt, []byte(password)), keys)
+	return err
 }

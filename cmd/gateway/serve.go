@@ -105,7 +105,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	login := newLogin(f.users, b)
 	limits := f.gateway.Limits
 	devices, err := mqtt.NewServer(mqtt.Config{
-		Login: login, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Sessions: members, Log: log.With("proto", "mqtt"),
+		Login: login, SCRAM: f.users.SCRAM, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Sessions: members, Log: log.With("proto", "mqtt"),
 		Limits: mqtt.Limits{Handshake: limits.Handshake, PacketSize: int(limits.MessageSize)},
 	})
 	if err != nil {

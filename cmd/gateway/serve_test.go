@@ -112,7 +112,7 @@ func TestUsersOfTheFileMayLogIn(t *testing.T) {
 	if err := run(t.Context(), []string{"hash-password"}, strings.NewReader("sesame\n"), &hash, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	file := write(t, "gateway.yaml", "users:\n  - {name: alice, password-hash: \""+strings.TrimSpace(hash.String())+"\"}\n")
+	file := write(t, "gateway.yaml", "users:\n  - name: alice\n    "+strings.ReplaceAll(hash.String(), "\n", "\n    "))
 	g := start(t, t.TempDir(), "--config", file)
 	for passcode, want := range map[string]string{"sesame": "CONNECTED", "simsim": "ERROR"} {
 		conn, err := net.Dial("tcp", g.address("stomp"))

@@ -18,7 +18,7 @@ type Credentials struct {
 	Password []byte
 	Named    bool       // the peer named a user; without, it asks to be let in as Guest
 	Remote   netip.Addr // where it connects from
-	Proven   bool       // the peer has shown a verified certificate of that user: there is no password
+	Proven   bool       // the peer has shown a verified certificate of that user, or a proof (SCRAM): there is no password
 }
 
 // Identity is a peer that has been let in.
@@ -29,16 +29,24 @@ type Identity struct {
 // ErrRefused is what every refused peer is told, whatever the reason, so that names cannot be probed.
 var ErrRefused = errors.New("auth: access refused")
 
-// User is a configured user. Hash is the base64 of a 4-byte salt followed by SHA-256(salt, password), the form
-// RabbitMQ's definitions files use.
+// User is a configured user. It has one of the two, or both.
 type User struct {
-	Name string
-	Hash string
+	Name  string
+	Hash  string // base64 of a 4-byte salt followed by SHA-256(salt, password), the form RabbitMQ's definitions files use
+	SCRAM string // the keys of SCRAM-SHA-256 as SCRAMHash returns them
 }
 
 // Users knows users by name and password. The zero value knows nobody but Guest.
 type Users struct {
-	byName map[string][]byte // salt and digest
+	byName     map[string]credential
+	secret     []byte // what the keys of users are made of that do not exist
+	iterations int    // of those
+}
+
+// credential is what is known of one user's password.
+type credential struct {
+	hash  []byte     // salt and digest; nil when there is none
+	scram *scramKeys // nil when there are none
 }
 
 const saltSize = 4
@@ -46,24 +54,35 @@ const saltSize = 4
 // NewUsers returns the guest and the given users. A configured user of the name Guest replaces the built-in one and is
 // not bound to the loopback interface.
 func NewUsers(list []User) (*Users, error) {
-	u := &Users{byName: make(map[string][]byte, len(list))}
+	u := &Users{byName: make(map[string]credential, len(list)), secret: scramSecret(list)}
 	for _, user := range list {
-		hash, err := base64.StdEncoding.DecodeString(user.Hash)
-		if err != nil || len(hash) != saltSize+sha256.Size {
-			return nil, fmt.Errorf("auth: user %q: the password hash is not base64 of a salt of %d bytes and a SHA-256 digest", user.Name, saltSize)
+		var c credential
+		if user.Hash != "" || user.SCRAM == "" {
+			hash, err := base64.StdEncoding.DecodeString(user.Hash)
+			if err != nil || len(hash) != saltSize+sha256.Size {
+				return nil, fmt.Errorf("auth: user %q: the password hash is not base64 of a salt of %d bytes and a SHA-256 digest", user.Name, saltSize)
+			}
+			c.hash = hash
+		}
+		if user.SCRAM != "" {
+			keys, err := parseSCRAMKeys(user.SCRAM)
+			if err != nil {
+				return nil, fmt.Errorf("auth: user %q: %w", user.Name, err)
+			}
+			c.scram, u.iterations = &keys, keys.iterations
 		}
 		if _, twice := u.byName[user.Name]; twice {
 			return nil, fmt.Errorf("auth: user %q is listed twice", user.Name)
 		}
-		u.byName[user.Name] = hash
+		u.byName[user.Name] = c
 	}
 	return u, nil
 }
 
 // Authenticate lets a peer in or answers an error that wraps ErrRefused and says why, for the log.
 func (u *Users) Authenticate(c Credentials) (Identity, error) {
-	if hash, known := u.byName[c.User]; known && c.Named {
-		if !c.Proven && !matches(hash, c.Password) {
+	if known, is := u.byName[c.User]; is && c.Named {
+		if !c.Proven && !matches(known.hash, c.Password) {
 			return Identity{}, fmt.Errorf("%w: wrong password for user %q", ErrRefused, c.User)
 		}
 		return Identity{User: c.User}, nil
@@ -75,10 +94,15 @@ func (u *Users) Authenticate(c Credentials) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: user %q may connect from the loopback interface only", ErrRefused, Guest)
 	case c.Named && subtle.ConstantTimeCompare(c.Password, []byte(Guest)) != 1:
 		return Identity{}, fmt.Errorf("%w: wrong password for user %q", ErrRefused, c.User)
-	case !c.Named && u.byName[Guest] != nil:
+	case !c.Named && u.configured(Guest):
 		return Identity{}, fmt.Errorf("%w: no user named, and user %q is configured with a password", ErrRefused, Guest)
 	}
 	return Identity{User: Guest}, nil
+}
+
+func (u *Users) configured(name string) bool {
+	_, is := u.byName[name]
+	return is
 }
 
 // Hash returns the form of password that User.Hash holds.
@@ -88,6 +112,9 @@ func Hash(salt [saltSize]byte, password []byte) string {
 }
 
 func matches(hash, password []byte) bool {
+	if hash == nil {
+		return false
+	}
 	digest := sha256.Sum256(append(append([]byte(nil), hash[:saltSize]...), password...))
 	return subtle.ConstantTimeCompare(digest[:], hash[saltSize:]) == 1
 }

@@ -13,11 +13,11 @@ func TestWhoGetsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ann, err := NewUsers([]User{{"ann", Hash([4]byte{1, 2, 3, 4}, []byte("secret"))}})
+	ann, err := NewUsers([]User{{Name: "ann", Hash: Hash([4]byte{1, 2, 3, 4}, []byte("secret"))}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	guarded, err := NewUsers([]User{{Guest, Hash([4]byte{9}, []byte("changed"))}})
+	guarded, err := NewUsers([]User{{Name: Guest, Hash: Hash([4]byte{9}, []byte("changed"))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestWhoGetsIn(t *testing.T) {
 
 func TestBadUserListsAreRefused(t *testing.T) {
 	good := Hash([4]byte{}, nil)
-	for _, list := range [][]User{{{"a", "?"}}, {{"a", "AAAA"}}, {{"a", good}, {"a", good}}} {
+	for _, list := range [][]User{{{"a", "?", ""}}, {{"a", "AAAA", ""}}, {{"a", good, ""}, {"a", good, ""}}, {{"a", "", ""}}, {{"a", good, "4096:AAAA"}}} {
 		if _, err := NewUsers(list); err == nil {
 			t.Errorf("%v is accepted", list)
 		}
