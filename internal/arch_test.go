@@ -21,7 +21,8 @@ var mayImport = map[string][]string{
 	"core/queue":           {"core/message", "core/confirm"},
 	"core/queue/queuetest": {"core/message", "core/confirm", "core/queue"},
 	"core/wal":             {"core/message", "core/confirm", "core/queue", "internal/vfs"},
-	"core/router":          {"core/message", "core/confirm", "core/queue"},
+	"core/selector":        {"core/message"},
+	"core/router":          {"core/message", "core/confirm", "core/queue", "core/selector"},
 	"core/topology":        {"core/message", "core/confirm", "core/queue", "core/router"},
 	"core/session":         {"core/message", "core/queue", "core/confirm"},
 	"core/auth":            {},
@@ -47,7 +48,7 @@ var mayImport = map[string][]string{
 
 // adapter is what every adapter may use: never another adapter, the log, the broker or the configuration.
 var adapter = []string{"core/message", "core/confirm", "core/queue", "core/router", "core/topology", "core/session",
-	"core/auth", "core/retained"}
+	"core/auth", "core/retained", "core/selector"}
 
 // everything may be imported by the programs and by the tests that use all of it.
 var unrestricted = []string{"cmd/gateway", "integration"}
