@@ -37,7 +37,9 @@ type Local struct {
 	subs      []*Subscription // consumers, polls not among them
 	active    *Subscription   // the one that gets messages, if only one does
 	waiting   []*Subscription // consumers to be woken, longest waiting first
-	selective int32           // consumers with a Match
+	selective int32           // consumers that test each message, see Subscription.selects
+	soles     int32           // consumers that want to be the only one
+	groups    *groups         // nil: no consumer has met a message of a group
 	ranked    bool            // consumers of different priorities exist
 	closed    bool
 	counts    counts
@@ -199,7 +201,7 @@ func (q *Local) putBack(d *Delivery) {
 	q.account()
 	q.arm(0)
 	for _, s := range q.subs {
-		if s.match == nil {
+		if !s.selects() {
 			continue
 		}
 		s.cursors.rewind(d.level, d.order)

@@ -52,6 +52,58 @@ func TestSelectiveConsumerSeesWhatComesBackWhileItReads(t *testing.T) {
 	}
 }
 
+// TestDisjointSelectorsTestEachMessageOnce drains a deep queue by four consumers with different tastes, once with their
+// messages in turn and once one taste behind the other, and counts.
+func TestDisjointSelectorsTestEachMessageOnce(t *testing.T) {
+	const messages, tastes = 100_000, 4
+	for name, tasteOf := range map[string]func(int) byte{
+		"in turn":   func(i int) byte { return byte(i % tastes) },
+		"in blocks": func(i int) byte { return byte(i / (messages / tastes)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := newQueue(t, "q", 0, nil, queue.Options{})
+			for i := range messages {
+				if err := q.Put(&message.Message{Body: []byte{tasteOf(i)}}, queue.Pos{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tested := [tastes]int{}
+			var subs [tastes]*queue.Subscription
+			for i := range subs {
+				subs[i], _ = subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool {
+					tested[i]++
+					return m.Body[0] == byte(i)
+				}})
+			}
+			ds := make([]queue.Delivery, 64)
+			for left := messages; left > 0; {
+				before := left
+				for i, s := range subs {
+					n, err := s.Take(ds)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, d := range ds[:n] {
+						if d.Message.Body[0] != byte(i) {
+							t.Fatal("a message of another taste")
+						}
+					}
+					settle(t, s, ds[:n], queue.Ack)
+					left -= n
+				}
+				if left == before {
+					t.Fatalf("%d messages are not delivered", left)
+				}
+			}
+			for i, n := range tested {
+				if n > messages {
+					t.Errorf("consumer %d tested %d messages, %d were there", i, n, messages)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkSelectiveConsumerOfADeepQueue is what a message costs that a selective consumer reads and does not want: the
 // same at any depth.
 func BenchmarkSelectiveConsumerOfADeepQueue(b *testing.B) {

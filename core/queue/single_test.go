@@ -76,6 +76,34 @@ func TestSingleActiveSelectiveConsumer(t *testing.T) {
 	expect(t, take(t, second, 1), "a")
 }
 
+func TestSoleConsumerHasAllWhileItIsThere(t *testing.T) {
+	log := queuetest.NewLog()
+	q := newQueue(t, "q", 1, log, queue.Options{})
+	plain, w := subscribe(t, q, queue.SubscribeOptions{})
+	put(t, q, log, "a", "b", "c", "d")
+	expect(t, take(t, plain, 1), "a")
+	sole, _ := subscribe(t, q, queue.SubscribeOptions{Sole: true})
+	next, wNext := subscribe(t, q, queue.SubscribeOptions{Sole: true})
+	expect(t, take(t, plain, 1))
+	expect(t, take(t, next, 1))
+	expect(t, take(t, sole, 1), "b")
+	expect(t, take(t, sole, 0)) // no credit: the others stand by all the same
+	expect(t, take(t, plain, 1))
+	wakes := wNext.wakes
+	sole.Close()
+	if wNext.wakes != wakes+1 {
+		t.Error("the next of its kind was not woken")
+	}
+	expect(t, take(t, plain, 1))
+	expect(t, take(t, next, 1), "c")
+	wakes = w.wakes
+	next.Close()
+	if w.wakes != wakes+1 {
+		t.Error("who stood by was not woken")
+	}
+	expect(t, take(t, plain, 1), "d")
+}
+
 func TestExclusiveConsumerOfASingleActiveQueueIsRefused(t *testing.T) {
 	q := newQueue(t, "q", 0, nil, queue.Options{Single: true})
 	if _, err := q.Subscribe(&waker{}, queue.SubscribeOptions{Exclusive: true}); !errors.Is(err, queue.ErrExclusive) {

@@ -17,6 +17,12 @@ type SubscribeOptions struct {
 	Poll      bool // never woken and not counted as a consumer (AMQP basic.get)
 	Exclusive bool // the only consumer
 	Priority  int  // while a consumer of higher priority is hungry the others get nothing
+	// Sole takes part in an election: while there are consumers that do, one of them gets all messages and everybody
+	// else stands by (ActiveMQ's exclusive consumer).
+	Sole bool
+	// Group has messages with the header GroupHeader go to the consumer that got one of their group before, while it is
+	// there, among all consumers that set it.
+	Group bool
 	// Match limits what is taken. It is called with the queue's lock held: it must be quick, pure and must not call
 	// back. Each message is tested once per subscription.
 	Match func(*message.Message) bool
@@ -58,6 +64,8 @@ type Subscription struct {
 	match    func(*message.Message) bool
 	priority int
 	poll     bool
+	sole     bool
+	group    bool
 
 	scratch scratch
 
@@ -72,7 +80,7 @@ type Subscription struct {
 // Subscribe adds a subscription. Its waker is called at once when there is something to take. ErrClosed means that the
 // queue is gone and the caller may declare it again; ErrExclusive that it may not share.
 func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
-	s := &Subscription{queue: q, waker: w, match: o.Match, priority: o.Priority, poll: o.Poll, exclusive: o.Exclusive}
+	s := &Subscription{queue: q, waker: w, match: o.Match, priority: o.Priority, poll: o.Poll, sole: o.Sole, group: o.Group && !o.Poll, exclusive: o.Exclusive}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -89,7 +97,10 @@ func (q *Local) Subscribe(w Waker, o SubscribeOptions) (*Subscription, error) {
 	}
 	q.subs = append(q.subs, s)
 	q.ranked = q.ranked || s.priority != q.subs[0].priority
-	if s.match != nil {
+	if s.sole {
+		q.soles++
+	}
+	if s.selects() {
 		q.selective++
 	}
 	s.hungry = true
@@ -184,17 +195,24 @@ func (s *Subscription) Close() {
 	if len(q.subs) == 0 {
 		q.subs, q.waiting = nil, nil
 	}
-	if s.match != nil {
+	if s.selects() {
 		q.selective--
+	}
+	if s.sole {
+		q.soles--
 	}
 	if q.active == s {
 		q.active = nil
 	}
 	q.elect()
-	var wake *Subscription
+	wake := q.ungroup(s)
 	if q.ready.len > 0 {
-		if wake = q.nextWaiting(); wake == nil {
-			wake = q.activeWaiting()
+		next := q.nextWaiting()
+		if next == nil {
+			next = q.activeWaiting()
+		}
+		if next != nil {
+			wake = append(wake, next)
 		}
 	}
 	idle := len(q.subs) == 0
@@ -204,9 +222,7 @@ func (s *Subscription) Close() {
 	q.missed()
 	q.arm(0)
 	q.mu.Unlock()
-	if wake != nil {
-		wake.waker.Wake()
-	}
+	wakeAll(wake)
 	if idle && q.laws().Idle != nil {
 		q.laws().Idle()
 	}

@@ -38,8 +38,9 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.missed()
 	}
 	var expired []Delivery
+	selects := s.selects()
 	if s.hungry && !q.outranked(s) {
-		if s.match == nil {
+		if !selects {
 			n, expired, err = s.takeFront(dst)
 		} else {
 			n, expired, err = s.takeMatching(dst)
@@ -59,7 +60,7 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.wait(s)
 	}
 	var wake *Subscription
-	if q.ready.len > 0 && (n > 0 || !s.hungry || s.match != nil) {
+	if q.ready.len > 0 && (n > 0 || !s.hungry || s.selects()) {
 		wake = q.nextWaiting()
 	}
 	q.counts.delivered += uint64(n)
@@ -90,6 +91,11 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		}
 		again = n == 0 // all that was taken cannot be read
 		q.undeliver(taken - n)
+		if !selects && s.meetsGroup(dst[:n]) {
+			q.undeliver(n)
+			_, err := s.Settle(dst[:n], Release)
+			return 0, true, err
+		}
 	}
 	if q.mark.raise(highest) {
 		q.laws().log.Delivered(&q.mark)
@@ -172,13 +178,23 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery, err
 	return n, expired, nil
 }
 
+// testsAtOnce is how many messages a selective subscription tests before it lets others at the queue.
+const testsAtOnce = 128
+
 // takeMatching walks on from the entry tested last. What is not in memory is read with the lock released:
 // another consumer may take it meanwhile, or the subscription end. With an error come the tokens taken so far, which
 // the caller gives back. mu is held on entry and return.
 func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, err error) {
 	q := s.queue
-	clock := now()
+	clock, tested := now(), 0
 	for n < len(dst) && len(expired) < expiredAtOnce {
+		if tested++; tested%testsAtOnce == 0 {
+			q.mu.Unlock() // a deep queue that has nothing for this one has something for others
+			q.mu.Lock()
+			if q.closed || s.closed {
+				return n, expired, ErrClosed
+			}
+		}
 		p, ok := s.cursors.next(&q.ready)
 		if !ok {
 			break
@@ -223,14 +239,25 @@ func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, 
 		switch {
 		case q.expired(e, clock) && q.detained(clock): // it goes when it is at the head and may
 		case q.expired(e, clock):
-			expired = q.takenOut(expired, p)
-		case s.match(m):
-			q.takeOut(&dst[n], p)
+			expired = append(expired, Delivery{})
+			s.takeOutPassed(&expired[len(expired)-1], p)
+		case (s.match == nil || s.match(m)) && q.grants(s, m):
+			s.takeOutPassed(&dst[n], p)
 			dst[n].Message = m // it stays out of the queue's memory unless it is taken
 			n++
 		}
 	}
 	return n, expired, nil
+}
+
+// takeOutPassed is takeOut for the entry passed last. When its chunk goes with it the cursor holds on to the one before:
+// to look for its place from the front each time would make a deep queue quadratic.
+func (s *Subscription) takeOutPassed(d *Delivery, p place) {
+	before := p.c.prev
+	s.queue.takeOut(d, p)
+	if p.c.unlinked {
+		s.cursors.at(d.level).hint = before
+	}
 }
 
 // again looks for an entry that was read with mu released: it may have gone, and one before it, which has to be tested

@@ -31,7 +31,7 @@ func (s *Subscription) unwait() {
 func (q *Local) nextWaiting() *Subscription {
 	best := -1
 	for i, s := range q.waiting {
-		if s.match != nil || q.standsBy(s) {
+		if s.selects() || q.standsBy(s) {
 			continue
 		}
 		if best < 0 || s.priority > q.waiting[best].priority {
@@ -58,7 +58,7 @@ func (q *Local) selectiveWaiting() []*Subscription {
 	var list []*Subscription
 	keep := q.waiting[:0]
 	for _, s := range q.waiting {
-		if s.match == nil || q.standsBy(s) {
+		if !s.selects() || q.standsBy(s) {
 			keep = append(keep, s)
 			continue
 		}
@@ -75,11 +75,11 @@ func (q *Local) outranked(s *Subscription) bool {
 	if q.standsBy(s) {
 		return true
 	}
-	if !q.ranked || s.poll || q.laws().Single {
+	if !q.ranked || s.poll || q.single() {
 		return false
 	}
 	for _, other := range q.subs {
-		if other.hungry && other.priority > s.priority && other.match == nil {
+		if other.hungry && other.priority > s.priority && !other.selects() {
 			return true
 		}
 	}
@@ -88,12 +88,12 @@ func (q *Local) outranked(s *Subscription) bool {
 
 // hungryPeers is the number of consumers s shares the ready messages with, itself included.
 func (q *Local) hungryPeers(s *Subscription) int {
-	if len(q.subs) < 2 || s.poll || q.laws().Single {
+	if len(q.subs) < 2 || s.poll || q.single() {
 		return 1
 	}
 	n := 0
 	for _, other := range q.subs {
-		if other.hungry && other.priority == s.priority && other.match == nil {
+		if other.hungry && other.priority == s.priority && !other.selects() {
 			n++
 		}
 	}
@@ -111,21 +111,24 @@ func (q *Local) hungry() int {
 	return n
 }
 
-// elect chooses the consumer that gets messages, if only one does and none is chosen: of the highest priority the one
-// that came first. It stays so until it goes.
+// single reports whether one consumer gets all messages: it is the queue's law, or some consumer asked for it.
+func (q *Local) single() bool { return q.laws().Single || q.soles > 0 }
+
+// elect chooses the consumer that gets messages, if only one does and none is chosen: of those that asked to be it, or
+// else of all, by priority and then the one that came first. It stays so until it goes.
 func (q *Local) elect() {
-	if !q.laws().Single || q.active != nil {
+	if !q.single() || q.active != nil {
 		return
 	}
 	for _, s := range q.subs {
-		if q.active == nil || s.priority > q.active.priority {
+		if (q.soles == 0 || s.sole) && (q.active == nil || s.priority > q.active.priority) {
 			q.active = s
 		}
 	}
 }
 
 // standsBy reports whether s gets nothing because another consumer is the active one.
-func (q *Local) standsBy(s *Subscription) bool { return q.laws().Single && s != q.active && !s.poll }
+func (q *Local) standsBy(s *Subscription) bool { return q.single() && s != q.active && !s.poll }
 
 // activeWaiting takes the active consumer out of the line when it is selective, and so not in turn.
 func (q *Local) activeWaiting() *Subscription {
