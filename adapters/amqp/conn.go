@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"tridge/adapters/amqp/wire"
-	"tridge/core/auth"
 	"tridge/core/queue"
 	"tridge/core/router"
 	"tridge/core/session"
@@ -39,7 +38,6 @@ type conn struct {
 	blockNotify  bool         // the client understands connection.blocked
 	info         session.Info // what member shows
 	member       *session.Member
-	user         auth.Credentials // who the peer has proved to be, without the password
 
 	dead atomic.Bool // the heart has given up on the peer
 
@@ -233,7 +231,7 @@ func (c *conn) handleConnection(ctx context.Context, f wire.Frame) error {
 		}
 		return c.closedByPeer(arguments)
 	case id == wire.IDConnectionUpdateSecret:
-		return c.updateSecret(ctx, arguments)
+		return c.updateSecret(arguments)
 	case id.String() != "unknown":
 		return failure(wire.ChannelError, "unexpected method in connection state running").at(id)
 	}

@@ -256,6 +256,28 @@ func TestCancelEndsDeliveries(t *testing.T) {
 	})
 }
 
+// Otherwise what a client holds after cancel-ok, and with it what the next consumer gets first, would be chance.
+func TestRoomMadeBeforeCancelIsFilledBeforeCancelOK(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		for range 50 { // it is a race between two goroutines when nothing decides it
+			c.call(&wire.BasicQos{PrefetchCount: 3}, &wire.BasicQosOK{})
+			c.queue("q", "1", "2", "3", "4", "5", "6")
+			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+			last := c.bodies("1", "2", "3")
+			said := (&wire.BasicAck{DeliveryTag: last - 2}).AppendFrame(nil, 1)
+			said = (&wire.BasicAck{DeliveryTag: last - 1}).AppendFrame(said, 1)
+			c.write((&wire.BasicCancel{ConsumerTag: "t"}).AppendFrame(said, 1))
+			c.bodies("4", "5")
+			c.expect(1, &wire.BasicCancelOK{})
+			if s := b.stats("q"); s.Ready != 1 || s.Unacked != 3 {
+				t.Fatalf("%+v", s)
+			}
+			c.call(&wire.QueueDelete{Queue: "q"}, &wire.QueueDeleteOK{})
+		}
+	})
+}
+
 func TestConsumerHearsThatItsQueueIsGone(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c, other := b.dial(), b.dial()

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"tridge/adapters/amqp/wire"
@@ -34,12 +35,18 @@ func (ch *channel) consumeReplies(m *wire.BasicConsume) (*queue.Local, error) {
 		return nil, failure(wire.PreconditionFailed, "reply consumer already set")
 	}
 	q, _, err := ch.conn.router.DeclareQueue(router.QueueSpec{
-		Name: generatedName(replyPrefix), AutoDelete: true, Exclusive: ch.conn.origin, Owner: router.System,
+		Name: replyName(ch.conn.origin), AutoDelete: true, Exclusive: ch.conn.origin, Owner: router.System,
 	}, ch.conn.origin)
 	if err != nil {
 		return nil, refusal(err)
 	}
 	return q, nil
+}
+
+// replyName returns the name of a new reply queue, in the form of RabbitMQ's: where it is, here the number of its
+// connection, a dot, and 16 random bytes in base64 with their padding.
+func replyName(origin uint64) string {
+	return generatedName(replyPrefix+strconv.FormatUint(origin, 36)+".") + "=="
 }
 
 // replies is the name of the queue that the channel's consumer of replies takes from, "" when there is none.

@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestDirectReply(t *testing.T) {
 		c.publish("", "rpc", replyTo("amq.rabbitmq.reply-to"), "question")
 		_, asked := service.delivery()
 		address := strings.Clone(asked.Properties.ReplyTo)
-		if !strings.HasPrefix(address, "amq.rabbitmq.reply-to.") || len(address) < 40 {
+		if !regexp.MustCompile(`^amq\.rabbitmq\.reply-to\.\w+\.[\w-]{22}==$`).MatchString(address) {
 			t.Fatalf("reply-to %q", address)
 		}
 		service.call(&wire.QueueDeclare{Queue: address, Passive: true}, &wire.QueueDeclareOK{}) // still there?

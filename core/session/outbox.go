@@ -61,8 +61,10 @@ type Outbox struct {
 	room     sync.Cond // replies were taken, or the writer ended
 	buf      []byte    // replies
 	ready    []*Source
-	writing  bool // the writer goroutine exists
-	finished bool // no source is asked any more
+	writing  bool   // the writer goroutine exists
+	finished bool   // no source is asked any more
+	begun    uint64 // rounds the writer has begun
+	ended    uint64 // rounds whose sources have all been asked
 	err      error
 	expiry   time.Duration
 
@@ -113,6 +115,21 @@ func (o *Outbox) WaitRoom() {
 	}
 	o.full.Store(false)
 	o.mu.Unlock()
+}
+
+// AwaitTurn blocks the reader until s, if it was woken before, has been asked what it can send. It may wait as long as
+// the peer does not read, so call it only where the peer is bound to: before an answer the peer waits for.
+func (s *Source) AwaitTurn() {
+	o := s.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	turn := o.begun
+	if s.queued {
+		turn++
+	}
+	for o.ended < turn && o.err == nil && !o.finished {
+		o.room.Wait()
+	}
 }
 
 // waitUntil blocks the reader until done says so, or the peer cannot be written to any more. done is called with the
@@ -175,6 +192,7 @@ func (o *Outbox) write() {
 	more := o.round[:0]
 	for {
 		o.mu.Lock()
+		o.ended = o.begun
 		if o.out == nil {
 			o.lease, o.out = borrow()
 		}
@@ -195,6 +213,7 @@ func (o *Outbox) write() {
 			o.mu.Unlock()
 			return
 		}
+		o.begun++
 		o.room.Broadcast()
 		o.mu.Unlock()
 
