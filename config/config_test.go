@@ -34,6 +34,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 		Data:      "/var/lib/tridge",
 		Listeners: Listeners{AMQP: "0.0.0.0:5672", STOMP: Off, MQTT: "[::]:1883", HTTP: "[::]:1883"},
 		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA", "1:A:B:C"}},
+		VHosts:    []VHost{{topology.Where{File: name, Line: 11, Column: 10}, "tenants"}, {topology.Where{File: name, Line: 11, Column: 27}, "/test"}},
 		Limits:    Limits{50, 16 << 20, 3 * time.Second},
 		Log:       Log{slog.LevelDebug, true},
 		Store:     Store{SyncInterval, 64 << 20, 32 << 20},

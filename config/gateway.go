@@ -19,6 +19,7 @@ type Gateway struct {
 	Data      string // the data directory
 	Listeners Listeners
 	Users     []User
+	VHosts    []VHost
 	Limits    Limits
 	Log       Log
 	Store     Store
@@ -39,6 +40,12 @@ type User struct {
 	Name         string
 	PasswordHash string // as "gateway hash-password" prints it; "" when SCRAM is not
 	SCRAM        string // the keys of SCRAM-SHA-256, as "gateway hash-password" prints them; "" when PasswordHash is not
+}
+
+// VHost is a virtual host besides the default one.
+type VHost struct {
+	Where topology.Where
+	Name  string
 }
 
 // Limits bound what peers may ask for.
@@ -124,6 +131,9 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 		optional("users", func(n *yaml.Node) {
 			d.list(n, func(n *yaml.Node) { d.user(n, g) })
 		}),
+		optional("vhosts", func(n *yaml.Node) {
+			d.list(n, func(n *yaml.Node) { d.vhost(n, g) })
+		}),
 		optional("limits", func(n *yaml.Node) {
 			d.mapping(n,
 				optional("connections", d.number(&g.Limits.Connections, 1, 10_000_000)),
@@ -155,7 +165,7 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 				optional("disk-free-limit", d.size(&g.Alarms.DiskFree, 0, 1<<60)),
 			)
 		}),
-		later("tls"), later("vhosts"), later("permissions"), later("policies"), later("cluster"),
+		later("tls"), later("permissions"), later("policies"), later("cluster"),
 	)
 }
 
@@ -173,6 +183,18 @@ func (d *document) user(n *yaml.Node, g *Gateway) {
 		}
 	}
 	g.Users = append(g.Users, u)
+}
+
+func (d *document) vhost(n *yaml.Node, g *Gateway) {
+	v := VHost{Where: d.where(n)}
+	d.mapping(n, required("name", d.text(&v.Name)))
+	for _, other := range g.VHosts {
+		if other.Name == v.Name && v.Name != "" {
+			d.fail(n, "virtual host %q is listed twice, the first time in line %d", v.Name, other.Where.Line)
+			return
+		}
+	}
+	g.VHosts = append(g.VHosts, v)
 }
 
 func (d *document) address(into *string) func(*yaml.Node) {

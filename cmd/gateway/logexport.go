@@ -78,7 +78,7 @@ func importCommand(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := in.begin(); err != nil { // before anything is opened
 		return err
 	}
-	c := broker.Config{Dir: *data, VHosts: []string{broker.DefaultVHost}, Slog: slog.New(slog.DiscardHandler)}
+	c := broker.Config{Dir: *data, Slog: slog.New(slog.DiscardHandler)}
 	n, err := broker.Import(c, *vhost, names[0], *create, in.next)
 	if errors.Is(err, broker.ErrNoQueue) {
 		err = fmt.Errorf("%w; --create declares it", err)

@@ -74,7 +74,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	memory := memoryLimit(f.gateway.Alarms)
 	limitHeap(memory)
 	b, err := broker.Open(broker.Config{
-		Dir: f.gateway.Data, BodyMemory: f.gateway.Store.BodyMemory, PositionMemory: f.gateway.Store.PositionMemory,
+		Dir: f.gateway.Data, VHosts: vhosts(f.gateway), BodyMemory: f.gateway.Store.BodyMemory, PositionMemory: f.gateway.Store.PositionMemory,
 		Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
 		MemoryLimit: memory, DiskFree: f.gateway.Alarms.DiskFree,
 	})
@@ -92,6 +92,17 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	err = serveBroker(running, b, f, s.routes != "", open, sessions, log)
 	unreachable()
 	return errors.Join(err, b.Close())
+}
+
+// vhosts names the virtual hosts: the default one is always there.
+func vhosts(g config.Gateway) []string {
+	names := []string{broker.DefaultVHost}
+	for _, v := range g.VHosts {
+		if v.Name != broker.DefaultVHost {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 // serveBroker applies the routes, opens the listeners, and drains them when ctx ends.

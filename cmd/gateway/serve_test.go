@@ -131,6 +131,25 @@ func TestUsersOfTheFileMayLogIn(t *testing.T) {
 	g.drained()
 }
 
+func TestVirtualHostsOfTheFileMayBeEntered(t *testing.T) {
+	g := start(t, t.TempDir(), "--config", write(t, "gateway.yaml", "vhosts: [{name: tenant}]\n"))
+	for host, want := range map[string]string{"tenant": "CONNECTED", "/": "CONNECTED", "other": "ERROR"} {
+		conn, err := net.Dial("tcp", g.address("stomp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "CONNECT\naccept-version:1.2\nhost:"+host+"\n\n\x00"); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v, want %s", host, got, err, want)
+		}
+		_ = conn.Close()
+	}
+	g.drained()
+}
+
 func TestListenErrorsAreExplained(t *testing.T) {
 	err := listenError("mqtt", "example.invalid:1", errors.New("no such host"))
 	if !strings.Contains(err.Error(), "--mqtt") || !strings.Contains(err.Error(), "no such host") {

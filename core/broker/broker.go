@@ -28,7 +28,7 @@ const DefaultVHost = "/"
 // Config says where the data is and how it is kept.
 type Config struct {
 	Dir    string   // the data directory; made when it is missing
-	VHosts []string // virtual hosts; DefaultVHost when empty
+	VHosts []string // virtual hosts; when empty DefaultVHost and those the directory has
 	Log    wal.Options
 	Slog   *slog.Logger
 	FS     vfs.FS // the operating system's when nil
@@ -100,9 +100,6 @@ func Open(c Config) (*Broker, error) {
 func openStill(c Config) (*Broker, error) {
 	if c.FS == nil {
 		c.FS = vfs.OS{}
-	}
-	if len(c.VHosts) == 0 {
-		c.VHosts = []string{DefaultVHost}
 	}
 	c.Log.Log = c.Slog
 	held, err := lock(c.FS, c.Dir)

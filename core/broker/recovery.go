@@ -3,6 +3,8 @@ package broker
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"tridge/core/queue"
 	"tridge/core/reply"
@@ -134,7 +136,7 @@ func (r *recovery) build() error {
 		}
 		rows[vhost] = append(rows[vhost], row)
 	}
-	for _, name := range r.config.VHosts {
+	for _, name := range r.names(rows) {
 		book, err := reply.NewBook(r.secret, name)
 		if err != nil {
 			return err
@@ -164,9 +166,21 @@ func (r *recovery) build() error {
 	}
 	r.waiting.expect(len(r.queues))
 	for name := range rows {
-		return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured", name)
+		return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured: its messages would be out of reach", name)
 	}
 	return nil
+}
+
+// names are the virtual hosts to make.
+func (r *recovery) names(found map[string][]queue.Row) []string {
+	if len(r.config.VHosts) > 0 {
+		return r.config.VHosts
+	}
+	names := slices.Sorted(maps.Keys(found))
+	if !slices.Contains(names, DefaultVHost) {
+		names = append(names, DefaultVHost)
+	}
+	return names
 }
 
 // complete hands over what is still gathered when the log has told of everything.
