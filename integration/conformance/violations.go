@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"tridge/adapters/amqp/wire"
@@ -58,7 +60,7 @@ func violations() []violation {
 		return b
 	}
 	none := "\x00\x00"
-	return []violation{
+	return append(everyMethod(), []violation{
 		{name: "header without a method", say: header(60, 0, 0, none)},
 		{name: "body without a method", say: frameOf(wire.FrameBody, 1, "x")},
 		{name: "method instead of a header", say: with(publish, methods(1, &wire.BasicQos{}))},
@@ -115,7 +117,42 @@ func violations() []violation {
 		{name: "frame-max too high", tune: &wire.ConnectionTuneOK{FrameMax: 131073}},
 		{name: "frame-max too low", tune: &wire.ConnectionTuneOK{FrameMax: 4095}},
 		{name: "channel-max too high", tune: &wire.ConnectionTuneOK{ChannelMax: 65535}},
+	}...)
+}
+
+// everyMethod says every method of the specification, without a value in any field, where it does not belong, and those of
+// a channel's client with an octet too many and one too few.
+func everyMethod() (list []violation) {
+	for class := uint32(0); class < 128; class++ {
+		for method := uint32(0); method < 256; method++ {
+			m, _ := wire.Decode(binary.BigEndian.AppendUint32(nil, class<<16|method))
+			if m == nil {
+				continue
+			}
+			name := m.ID().String()
+			add := func(what string, say []byte) { list = append(list, violation{name: name + " " + what, say: say}) }
+			add("where a header is due", append(methods(1, &wire.BasicPublish{RoutingKey: "none"}), methods(1, m)...))
+			connection := class == uint32(wire.IDConnectionStart.Class())
+			if !connection {
+				add("on channel 0", methods(0, m))
+			}
+			if m.ID() != wire.IDChannelOpen {
+				add("on a channel that is not open", methods(7, m))
+			}
+			if connection || strings.HasSuffix(name, "-ok") {
+				add("from a client on a channel", methods(1, m))
+			}
+			arguments := string(m.Append(nil))
+			if connection || strings.HasSuffix(name, "-ok") || class == uint32(wire.IDChannelOpen.Class()) {
+				continue
+			}
+			add("and an octet more", methodOf(1, m.ID().Class(), m.ID().Method(), arguments+"\x00"))
+			if arguments != "" {
+				add("without its last octet", methodOf(1, m.ID().Class(), m.ID().Method(), arguments[:len(arguments)-1]))
+			}
+		}
 	}
+	return list
 }
 
 // violate commits v and returns what it was answered with.
