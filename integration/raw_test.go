@@ -69,12 +69,19 @@ func amqpMethod(channel uint16, class, method uint16, arguments string) string {
 	return amqpFrame(1, channel, string(id)+arguments)
 }
 
-// hearFrame returns the class, the method and the payload of the next frame.
-func (r raw) hearFrame(t *testing.T) (class, method uint16, payload string) {
+// hearPayload returns the payload of the next frame.
+func (r raw) hearPayload(t *testing.T) string {
 	t.Helper()
 	head := r.hear(t, 7)
-	payload = r.hear(t, int(binary.BigEndian.Uint32([]byte(head[3:7]))))
+	payload := r.hear(t, int(binary.BigEndian.Uint32([]byte(head[3:7]))))
 	r.hear(t, 1)
+	return payload
+}
+
+// hearFrame returns the class, the method and the payload of the next frame, which is one of a method.
+func (r raw) hearFrame(t *testing.T) (class, method uint16, payload string) {
+	t.Helper()
+	payload = r.hearPayload(t)
 	return binary.BigEndian.Uint16([]byte(payload)), binary.BigEndian.Uint16([]byte(payload[2:])), payload
 }
 

@@ -94,6 +94,8 @@ func TestBadContentHeaders(t *testing.T) {
 	whole := h.AppendFrame(nil, 1)
 	payload := string(whole[7 : len(whole)-1])
 	bad := map[string]string{"octets left over": payload + "\x00"}
+	// The fourteen properties need one word of flags: the fifteenth bit names none, the last says that another word follows.
+	bad["flags that go on"], bad["a fifteenth property"] = payload[:12]+"\x00\x01\x00\x00", payload[:12]+"\x00\x02"
 	for n := range len(payload) {
 		bad[fmt.Sprintf("%d of %d octets", n, len(payload))] = payload[:n]
 	}
