@@ -68,9 +68,10 @@ integration: deps ## real clients of every protocol against the program
 conformance-amqp: ## the suite of a client library, and what is refused; PEER=rabbitmq compares with RabbitMQ
 	go run ./integration/conformance $(if $(PEER),-peer $(PEER))
 
-bench: ## benchmarks of the core path, messages per second and CPU per message for each protocol, and backlogs
+bench: ## the core path; messages per second, CPU and allocations per message for each protocol, at 1 KiB and 16 B; backlogs
 	go test -run '^$$' -bench . -benchmem $(UNIT)
 	go run ./integration/bench
+	go run ./integration/bench -size 16
 	go run ./integration/bench backlog
 
 bench-log: ## durable messages per second and confirm latency of the log, beside what the disk can do

@@ -71,7 +71,8 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 		}
 	}
 	fmt.Fprintf(stdout, "%d bytes, %d producers, %d consumers, %v each, data in %s\n\n", o.size, producers, consumers, o.duration, directory)
-	fmt.Fprintf(stdout, "%-56s %12s %24s\n", "workload", "messages/s", "gateway CPU µs/message")
+	fmt.Fprintf(stdout, "%-56s %12s %24s\n", "", "", "gateway, per message")
+	fmt.Fprintf(stdout, "%-56s %12s %8s %12s %8s\n", "workload", "messages/s", "CPU µs", "allocations", "bytes")
 	for _, w := range workloads() {
 		if !only.MatchString(w.name) {
 			continue
@@ -80,7 +81,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		fmt.Fprintf(stdout, "%-56s %12.0f %24.2f\n", w.name, f.rate, f.cpu)
+		fmt.Fprintf(stdout, "%-56s %12.0f %8.2f %12.2f %8.0f\n", w.name, f.rate, f.cpu, f.objects, f.bytes)
 	}
 	return nil
 }

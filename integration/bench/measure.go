@@ -21,6 +21,8 @@ import (
 type figures struct {
 	rate float64 // messages per second
 	cpu  float64 // microseconds of the gateway's user and system time per message
+
+	objects, bytes float64 // allocated by the gateway per message
 }
 
 // stampSize is the part of a body that says whose message it is and which: two numbers of eight bytes.
@@ -73,6 +75,10 @@ func measure(ctx context.Context, w workload, o options, data string, stderr io.
 	if err := l.pass(ctx, o.warmUp); err != nil {
 		return f, err
 	}
+	objects, bytes, err := g.Allocations()
+	if err != nil {
+		return f, err
+	}
 	cpu, err := g.CPU()
 	if err != nil {
 		return f, err
@@ -86,9 +92,14 @@ func measure(ctx context.Context, w workload, o options, data string, stderr io.
 	if err != nil {
 		return f, err
 	}
+	moreObjects, moreBytes, err := g.Allocations()
+	if err != nil {
+		return f, err
+	}
 	if messages == 0 {
 		return f, errors.New("no message arrived")
 	}
+	f.objects, f.bytes = float64(moreObjects-objects)/float64(messages), float64(moreBytes-bytes)/float64(messages)
 	f.rate = float64(messages) / took.Seconds()
 	f.cpu = float64((after - cpu).Microseconds()) / float64(messages)
 	return f, l.verify(ctx)

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -51,6 +54,31 @@ func (p *Process) Memory() (now, most int64, err error) {
 		}
 	}
 	return found["VmRSS:"] << 10, found["VmHWM:"] << 10, nil
+}
+
+// Allocations is how many objects, and how many bytes in all, the process has allocated on its heap since it was started.
+func (p *Process) Allocations() (objects, bytes uint64, err error) {
+	response, err := http.Get("http://" + p.HTTP() + "/debug/pprof/allocs?debug=1") // ends with runtime.MemStats
+	if err != nil {
+		return 0, 0, err
+	}
+	defer response.Body.Close()
+	found := map[string]uint64{}
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		name, value, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "# "), " = ")
+		if !ok || name != "Mallocs" && name != "TotalAlloc" {
+			continue
+		}
+		if found[name], err = strconv.ParseUint(value, 10, 64); err != nil {
+			return 0, 0, err
+		}
+	}
+	if len(found) != 2 {
+		return 0, 0, errors.Join(lines.Err(), fmt.Errorf("%s says nothing of allocations", response.Request.URL))
+	}
+	return found["Mallocs"], found["TotalAlloc"], nil
 }
 
 // Descriptors is the number of files and sockets the process has open.
