@@ -173,7 +173,7 @@ func (d *document) user(n *yaml.Node, g *Gateway) {
 	u := User{Where: d.where(n)}
 	d.mapping(n, required("name", d.text(&u.Name)), optional("password-hash", d.text(&u.PasswordHash)),
 		optional("scram-sha-256", d.text(&u.SCRAM)))
-	if u.PasswordHash == "" && u.SCRAM == "" {
+	if u.PasswordHash == "" && u.SCRAM == "" && target(n).Kind == yaml.MappingNode {
 		d.fail(n, "\"password-hash\" or \"scram-sha-256\" is missing; \"gateway hash-password\" makes both")
 	}
 	for _, other := range g.Users {
