@@ -144,6 +144,9 @@ func (g *gateway) crash() *gateway {
 	}
 	g.stop()
 	g.waitFor("the connections to end", func() bool { return g.server.Stats().Connections == 0 })
+	g.server.mu.Lock()
+	g.server.clock.stopped = true
+	g.server.mu.Unlock()
 	g.log.Fail(nil)
 	return startGateway(g.t, g.log, g.retained, g.server.limits)
 }
@@ -411,7 +414,12 @@ func (c *client) publish(p pub) {
 // message reads a PUBLISH.
 func (c *client) message() pub {
 	c.t.Helper()
-	first, body, err := c.read(patience)
+	return c.messageWithin(patience)
+}
+
+func (c *client) messageWithin(d time.Duration) pub {
+	c.t.Helper()
+	first, body, err := c.read(d)
 	if err != nil {
 		c.t.Fatalf("waiting for PUBLISH: %v", err)
 	}

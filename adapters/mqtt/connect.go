@@ -86,6 +86,11 @@ func (c *conn) accept() error {
 		return err
 	}
 	cs := c.session
+	if p.will != nil {
+		if err := c.server.putWill(cs.key, &delayedWill{user: c.user, will: p.will}); err != nil {
+			return unavailable(err)
+		}
+	}
 	c.log = c.log.With("vhost", cs.key.vhost, "client", cs.key.clientID)
 	c.publisher = host.Router.NewPublisher(cs.origin)
 	c.ingress = ingress{clientID: p.clientID, user: c.user, replies: host.Replies, losses: &c.server.losses}
@@ -221,12 +226,20 @@ func (c *conn) open(host Host) (present bool, err error) {
 		}
 	}
 	if !cs.alive {
+		s.publishWill(cs) // of a session that ended with the gateway before this one
 		return false, unavailable(s.begin(cs, host, host.Router.NewOrigin(), p.expiry))
 	}
 	if cs.durable { // an exclusive queue stays with the origin that declared it
 		cs.origin = cs.host.Router.NewOrigin()
 	}
-	cs.will = nil // it was delayed for exactly this [MQTT-3.1.3-9]
+	if cs.will != nil { // it was delayed for exactly this [MQTT-3.1.3-9]
+		cs.will = nil
+		if s.config.State != nil && p.will == nil {
+			if _, err := s.config.State.Put(willTombstone(cs.key)); err != nil {
+				return false, unavailable(err)
+			}
+		}
+	}
 	cs.expiry, cs.endsAt = p.expiry, 0
 	if cs.durable {
 		_, err = s.config.State.Put(cs.row(0))
@@ -282,8 +295,16 @@ func (c *conn) detach() {
 			c.sub.Close()
 		}
 		c.detachFeeds(fed)
-		if w := c.connect.will; w != nil && !c.bye {
-			s.leaveWill(cs, w, c.user)
+		var err error
+		switch w := c.connect.will; {
+		case w == nil:
+		case !c.bye:
+			err = s.leaveWill(cs, w, c.user)
+		case s.config.State != nil:
+			_, err = s.config.State.Put(willTombstone(cs.key))
+		}
+		if err != nil {
+			c.log.Error("will not written", "err", err)
 		}
 		c.park()
 	}

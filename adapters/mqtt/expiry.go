@@ -116,8 +116,8 @@ func (c *clock) hold(cs *clientSession) heldSession {
 	return heldSession{cs, cs.holder}
 }
 
-// Close stops the clock and publishes the wills that are still delayed: a restart would lose them. Connections must
-// have ended.
+// Close stops the clock and publishes the wills that have waited for the disk. Those that are delayed stay so until after
+// the restart; without State they are published, too. Connections must have ended.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.clock.stopped = true
@@ -129,7 +129,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	var wills []heldSession
 	for _, cs := range slices.Clone(s.clock.heap) {
-		if cs.will != nil {
+		if cs.will != nil && s.config.State == nil {
 			wills = append(wills, s.clock.hold(cs))
 		}
 	}

@@ -150,6 +150,9 @@ func (s *Server) restore() error {
 	if err := s.restoreShares(); err != nil {
 		return err
 	}
+	if err := s.restoreWills(); err != nil {
+		return err
+	}
 	for _, table := range []queue.Table{queue.TableMQTTReceived, queue.TableMQTTSent} {
 		for key, value := range s.config.State.Range(table) {
 			cs, id, err := s.ofRow(key)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tridge/core/queue"
 	"tridge/core/router"
 	"tridge/core/session"
 )
@@ -17,7 +18,7 @@ type delayedWill struct {
 }
 
 const (
-	// overdueBytes bounds the wills that wait for a disk to have space: those beyond are lost.
+	// overdueBytes bounds the wills that wait for a disk to have space: those beyond wait for the next start.
 	overdueBytes = 16 << 20
 	// overdueCost is what one of them takes in memory but for its bytes, about.
 	overdueCost = 512
@@ -42,11 +43,23 @@ type overdueWill struct {
 }
 
 // leaveWill hands the will of a connection that ended without a clean DISCONNECT to its session.
-func (s *Server) leaveWill(cs *clientSession, w *willPacket, user string) {
+func (s *Server) leaveWill(cs *clientSession, w *willPacket, user string) error {
 	cs.will = &delayedWill{at: time.Now().UnixMilli() + int64(w.delay)*1000, user: user, will: w}
 	if w.delay == 0 {
 		s.publishWill(cs)
+		return nil
 	}
+	return s.putWill(cs.key, cs.will)
+}
+
+// putWill notes a will: one that is gone has no row, one of a client that is connected no time.
+func (s *Server) putWill(key sessionKey, w *delayedWill) error {
+	if s.config.State == nil {
+		return nil
+	}
+	// Not waited for: a crash before it is safe is one before the client knew that it was connected, or gone.
+	_, err := s.config.State.Put(w.row(key))
+	return err
 }
 
 // publishWill publishes the will of a session, if it has one [MQTT-3.1.2-8], or has it wait for the disk: what nobody
@@ -67,6 +80,7 @@ func (s *Server) publishWill(cs *clientSession) {
 	}
 	size := w.size()
 	if o.bytes+size > overdueBytes {
+		// Its row stays: it is published by the next start.
 		s.log.Error("will not published: too many wait for space on the disk", "vhost", w.key.vhost, "client", w.key.clientID)
 		return
 	}
@@ -109,12 +123,19 @@ func (s *Server) publishOverdue(all bool) {
 // size is about what a will takes while it waits.
 func (w *overdueWill) size() int { return overdueCost + w.will.will.publish.size() }
 
-// publish publishes a will.
+// publish publishes a will. Its row goes in the same record, so that no crash has it published twice, or never.
 func (s *Server) publish(w overdueWill) {
+	var rows []queue.Row
+	if s.config.State != nil {
+		rows = append(rows, willTombstone(w.key))
+	}
 	in := ingress{clientID: w.key.clientID, user: w.will.user, replies: w.host.Replies, losses: &s.losses}
 	p := &w.will.will.publish
 	m := in.message(p, topicExchange, swap(p.topic), time.Now().UnixMilli())
-	if _, _, err := w.host.Router.NewPublisher(0).PublishAfter(min(in.delay, router.MaxDelay), m); err != nil {
+	if _, _, err := w.host.Router.NewPublisher(0).PublishAfter(min(in.delay, router.MaxDelay), m, rows...); err != nil {
 		s.log.Error("will not published", "vhost", w.key.vhost, "client", w.key.clientID, "err", err)
+		if len(rows) > 0 { // it would not be the next time; or the log has failed, and the next start has it
+			_, _ = s.config.State.Put(rows...)
+		}
 	}
 }

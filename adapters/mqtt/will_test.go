@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tridge/core/queue"
 	"tridge/core/session"
 )
 
@@ -67,7 +68,6 @@ func TestWillIsDelayed(t *testing.T) {
 			h.keep, h.will = false, nil
 			g.connect(h)
 		}, time.Second},
-		{"not over the end of the gateway", 1000, func(g *gateway) { g.server.Close() }, time.Millisecond},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,6 +94,100 @@ func TestWillIsDelayed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// wills is how many the log has.
+func (g *gateway) wills() int { return len(g.log.Rows(queue.TableMQTTWill)) }
+
+// restarted is g after an orderly end and a new start.
+func (g *gateway) restarted() *gateway {
+	g.t.Helper()
+	g.stop()
+	g.waitFor("the connections to end", func() bool { return g.server.Stats().Connections == 0 })
+	g.server.Close()
+	return startGateway(g.t, g.log, g.retained, g.server.limits)
+}
+
+func TestWillOutlivesTheGateway(t *testing.T) {
+	will := func(delay uint32) *testWill {
+		return &testWill{topic: "will", payload: "gone", qos: qos1, properties: []byte(props(
+			uint32Prop(0x18, delay), "\x01\x01", textProp(0x03, ""), textProp(0x08, "re"), textProp(0x09, ""), userProp("k", "v"), userProp("k", "w")))}
+	}
+	want := pub{topic: "will", payload: "gone", qos: qos1, properties: props("\x01\x01", textProp(0x03, ""), textProp(0x09, ""),
+		textProp(0x08, "re"), userProp("k", "v"), userProp("k", "w"))}
+	restart := map[string]func(*gateway) *gateway{"crash": (*gateway).crash, "restart": (*gateway).restarted}
+	tests := []struct {
+		name    string
+		will    *testWill
+		expiry  uint32
+		connect func(t *testing.T, c *client) // how it is before the gateway ends
+		again   bool                          // the client comes back after it
+		crashed time.Duration                 // from the gateway's end to the will; -1 for never
+		stopped time.Duration                 // the same when it ends in good order
+	}{
+		{"delayed and disconnected", will(30), 1000, func(_ *testing.T, c *client) { _ = c.cut() }, false, 30 * time.Second, 30 * time.Second},
+		{"delayed and connected", will(30), 1000, func(*testing.T, *client) {}, false, 30 * time.Second, 30 * time.Second},
+		{"delayed and back", will(30), 1000, func(*testing.T, *client) {}, true, -1, -1},
+		{"at once", will(0), 1000, func(*testing.T, *client) {}, false, 0, -1}, // in good order before the watcher comes
+		{"at once without a session", will(0), 0, func(*testing.T, *client) {}, false, 0, -1},
+		{"delayed without a session", will(30), 0, func(*testing.T, *client) {}, false, 0, -1},
+		{"disconnected in good order", will(30), 1000, func(_ *testing.T, c *client) { _ = c.disconnect() }, false, -1, -1},
+	}
+	for _, tt := range tests {
+		for name, end := range restart {
+			t.Run(tt.name+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					g := newGateway(t, Limits{})
+					w, _ := g.connect(persistent(version5, "watcher"))
+					w.subscribe(1, qos1, "will")
+					h := hello{version: version5, id: "c", keep: true, properties: []byte(uint32Prop(0x11, tt.expiry)), will: tt.will}
+					c, _ := g.connect(h)
+					tt.connect(t, c)
+					g = end(g)
+					start := time.Now()
+					if tt.again {
+						h.will = nil
+						g.connect(h)
+					}
+					w, _ = g.connect(persistent(version5, "watcher"))
+					after := tt.crashed
+					if name == "restart" {
+						if after = tt.stopped; after < 0 && tt.crashed == 0 {
+							after = 0 // published as the gateway ended, and kept for the watcher
+						}
+					}
+					if after < 0 {
+						if first, _, err := w.read(time.Hour); err == nil {
+							t.Fatalf("packet 0x%02X", first)
+						}
+					} else {
+						w.ack(typePuback, w.expectMessageWithin(time.Hour, want))
+						if d := time.Since(start); d > after || d < after-goodbyeTime { // which the gateway's end may take
+							t.Errorf("published after %v, want %v", d, after)
+						}
+						g.waitFor("the acknowledgement", func() bool { return g.log.Living() == 0 })
+					}
+					g.waitFor("the end of its row", func() bool { return g.wills() == 0 })
+					g = g.crash()
+					w, _ = g.connect(persistent(version5, "watcher"))
+					if first, _, err := w.read(time.Hour); err == nil {
+						t.Errorf("packet 0x%02X after another crash", first)
+					}
+				})
+			})
+		}
+	}
+}
+
+// expectMessageWithin is expectMessage for what takes its time.
+func (c *client) expectMessageWithin(d time.Duration, want pub) uint16 {
+	c.t.Helper()
+	got := c.messageWithin(d)
+	want.id = got.id
+	if got != want {
+		c.t.Fatalf("got  %+v\nwant %+v", got, want)
+	}
+	return got.id
 }
 
 func TestWillOfARetainedKindIsRetained(t *testing.T) {

@@ -71,6 +71,7 @@ const (
 	TableMQTTSession  Table = 5 // adapters/mqtt: persistent sessions and their subscriptions
 	TableMQTTReceived Table = 6 // adapters/mqtt: QoS 2 packet ids received and not released
 	TableMQTTSent     Table = 7 // adapters/mqtt: QoS 2 packet ids sent and not complete
+	TableMQTTWill     Table = 9 // adapters/mqtt: wills that are not published yet
 	TableDelivered    Table = 8 // core/queue: up to which message a queue has handed its messages out (Mark)
 )
 

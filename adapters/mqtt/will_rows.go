@@ -1,0 +1,107 @@
+package mqtt
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"tridge/core/queue"
+)
+
+// willRow is the value of a will's row (format.md).
+type willRow struct {
+	At    int64  `json:"at"`    // Unix ms at which it is published; 0 while its client is connected
+	Delay uint32 `json:"delay"` // seconds
+	User  string `json:"user"`
+
+	Topic          string      `json:"topic"`
+	Payload        []byte      `json:"payload"`
+	QoS            byte        `json:"qos"`
+	Retain         bool        `json:"retain,omitempty"`
+	Format         *byte       `json:"format,omitempty"`
+	Expiry         *uint32     `json:"expiry,omitempty"`
+	ContentType    *string     `json:"contentType,omitempty"`
+	ResponseTopic  string      `json:"responseTopic,omitempty"`
+	Correlation    *[]byte     `json:"correlation,omitempty"`
+	UserProperties [][2]string `json:"userProperties,omitempty"`
+}
+
+// row is the row of a will. A will whose time is 0 is that of a client that is connected.
+func (w *delayedWill) row(key sessionKey) queue.Row {
+	p := &w.will.publish
+	v := willRow{
+		At: w.at, Delay: w.will.delay, User: w.user, Topic: p.topic, Payload: p.payload, QoS: p.qos, Retain: p.retain,
+		Format: given(p.hasFormat, p.format), Expiry: given(p.hasExpiry, p.expiry), ContentType: given(p.hasContentType, p.contentType),
+		ResponseTopic: p.responseTopic, Correlation: given(p.hasCorrelation, p.correlation),
+	}
+	for _, u := range p.userProperties {
+		v.UserProperties = append(v.UserProperties, [2]string{u.Key, u.Val})
+	}
+	return queue.Row{Table: queue.TableMQTTWill, Key: key.vhost + separator + key.clientID, Value: rowValue(v)}
+}
+
+// given is a pointer to v, nil when it was not given: to MQTT that is another thing than a zero.
+func given[T any](is bool, v T) *T {
+	if !is {
+		return nil
+	}
+	return &v
+}
+
+func (v *willRow) will() *delayedWill {
+	p := publishPacket{topic: v.Topic, payload: v.Payload, qos: v.QoS, retain: v.Retain, responseTopic: v.ResponseTopic, private: true}
+	if v.Format != nil {
+		p.hasFormat, p.format = true, *v.Format
+	}
+	if v.Expiry != nil {
+		p.hasExpiry, p.expiry = true, *v.Expiry
+	}
+	if v.ContentType != nil {
+		p.hasContentType, p.contentType = true, *v.ContentType
+	}
+	if v.Correlation != nil {
+		p.hasCorrelation, p.correlation = true, *v.Correlation
+	}
+	for _, u := range v.UserProperties {
+		p.userProperties = append(p.userProperties, userProperty{Key: u[0], Val: u[1]})
+	}
+	return &delayedWill{at: v.At, user: v.User, will: &willPacket{publish: p, delay: v.Delay}}
+}
+
+func willTombstone(key sessionKey) queue.Row {
+	return queue.Row{Table: queue.TableMQTTWill, Key: key.vhost + separator + key.clientID}
+}
+
+// restoreWills gives sessions the wills that the gateway had not published when it ended. To a client that was connected
+// the end of the gateway is the loss of its connection: its will is due after its delay, or with its session, which is now
+// when it has none [MQTT-3.1.2-8].
+func (s *Server) restoreWills() error {
+	now := time.Now().UnixMilli()
+	for key, value := range s.config.State.Range(queue.TableMQTTWill) {
+		vhost, clientID, ok := strings.Cut(key, separator)
+		var v willRow
+		if err := json.Unmarshal(value, &v); err != nil || !ok {
+			return fmt.Errorf("will row %q: malformed", key)
+		}
+		host, ok := s.config.Host(vhost)
+		if !ok {
+			return fmt.Errorf("will row %q: no such virtual host", key)
+		}
+		k := sessionKey{vhost, clientID}
+		cs := s.sessions[k]
+		if cs == nil {
+			cs = &clientSession{key: k}
+			cs.host = host
+			s.sessions[k] = cs
+		}
+		cs.will = v.will()
+		switch {
+		case !cs.alive:
+			cs.will.at = now
+		case cs.will.at == 0:
+			cs.will.at = now + int64(v.Delay)*1000
+		}
+	}
+	return nil
+}
