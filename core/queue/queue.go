@@ -73,8 +73,20 @@ func (q *Local) ID() uint32 { return q.mark.queue }
 // Put adds a message that is in the log at position at, or nowhere when at is zero. ErrFull and ErrClosed mean that
 // the queue has not taken it: the caller then acknowledges its reference in the log. ErrBuried means that the queue
 // has refused it and disposed of the reference.
-func (q *Local) Put(m *message.Message, at Pos) error {
-	left, err := q.put(m, at)
+func (q *Local) Put(m *message.Message, at Pos) error { return q.putOr(m, at, true) }
+
+// PutOver is Put of what Fits has let pass before: the queue does not refuse it.
+func (q *Local) PutOver(m *message.Message, at Pos) error { return q.putOr(m, at, false) }
+
+// Fits reports whether the queue would take so many more messages of so many bytes in all without refusing one.
+func (q *Local) Fits(messages int, bytes int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.laws().Overflow == DropHead || !q.over(messages, bytes)
+}
+
+func (q *Local) putOr(m *message.Message, at Pos, refuse bool) error {
+	left, err := q.put(m, at, refuse)
 	if len(left) > 0 {
 		// What cannot leave is back in its place, and the next Put tries again. The new message is here in any case.
 		_, _ = q.leave(left, LengthLimit)
@@ -85,7 +97,7 @@ func (q *Local) Put(m *message.Message, at Pos) error {
 // Deposit is Put for whoever hands over dead letters: messages that this one makes dead letters are returned, to be
 // handed over by Bury when their turn comes, and not from within.
 func (q *Local) Deposit(m *message.Message, at Pos) (left []Delivery, err error) {
-	left, err = q.put(m, at)
+	left, err = q.put(m, at, true)
 	if len(left) > 0 && q.laws().DeadLetter == nil {
 		_, _ = q.leave(left, LengthLimit)
 		left = nil
@@ -99,15 +111,15 @@ func (q *Local) Bury(ds []Delivery, why Reason, handOver func([]Delivery, Reason
 	return err
 }
 
-// put is Put without the end of those that leave for it, which it returns.
-func (q *Local) put(m *message.Message, at Pos) (left []Delivery, err error) {
+// put is Put without the end of those that leave for it, which it returns. refuse has the limit count.
+func (q *Local) put(m *message.Message, at Pos, refuse bool) (left []Delivery, err error) {
 	size := len(m.Body)
 	q.mu.Lock()
 	switch {
 	case q.closed:
 		q.mu.Unlock()
 		return nil, ErrClosed
-	case q.laws().Overflow != DropHead && q.over(1, int64(size)):
+	case refuse && q.laws().Overflow != DropHead && q.over(1, int64(size)):
 		return q.refuse(m, at)
 	case !m.Durable() && q.laws().DropTransientWhenIdle && len(q.subs) == 0:
 		q.counts.lost().dropped++

@@ -8,6 +8,7 @@ import (
 
 	"tridge/core/confirm"
 	"tridge/core/queue"
+	"tridge/core/selector"
 )
 
 // Bind adds a binding for the session of that origin; one that is there already is fine. It is durable when both its
@@ -64,6 +65,12 @@ func (r *Router) newBinding(b Binding, origin uint64) (*binding, error) {
 		n.match, wrong = newMatchRule(b.Arguments)
 	case ConsistentHash:
 		n.share, wrong = newWeighted(&n.spec)
+	}
+	if b.Selector != "" && wrong == "" {
+		var err error
+		if n.selector, err = selector.Parse(b.Selector); err != nil {
+			wrong = "selector: " + err.Error()
+		}
 	}
 	if wrong != "" {
 		return nil, &Error{Err: ErrInvalid, Object: "exchange", Name: b.Source, VHost: r.name, Reason: wrong}
@@ -129,11 +136,15 @@ func (r *Router) removeBinding(tx *queue.Tx, identity string, b *binding) {
 
 // identity is what makes two bindings the same. It is also the key of the binding's row.
 func (r *Router) identity(b *Binding) string {
-	key, err := json.Marshal([]string{
+	parts := []string{
 		r.name, "binding", b.Source, strconv.FormatBool(b.ToExchange), b.Destination,
 		base64.StdEncoding.EncodeToString([]byte(b.Key)), base64.StdEncoding.EncodeToString(b.Arguments),
 		strconv.FormatBool(b.NoDollar), base64.StdEncoding.EncodeToString([]byte(b.NewKey)),
-	})
+	}
+	if b.Selector != "" { // rows of others keep the keys they had before there were selectors
+		parts = append(parts, b.Selector)
+	}
+	key, err := json.Marshal(parts)
 	if err != nil {
 		panic(err) // strings always marshal
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tridge/core/confirm"
 	"tridge/core/message"
+	"tridge/core/selector"
 )
 
 // exchange is one exchange and the bindings that leave it.
@@ -33,8 +34,9 @@ type binding struct {
 	declared confirm.Receipt // safe when the binding is
 	queue    *queueEntry
 	exchange *exchange
-	match    matchRule // headers
-	share    weighted  // consistent hash
+	match    matchRule          // headers
+	selector *selector.Selector // nil: any message
+	share    weighted           // consistent hash
 }
 
 func newExchange(s ExchangeSpec) *exchange {
@@ -101,6 +103,14 @@ func (x *exchange) match(key string, m *message.Message, found func(*binding)) {
 			x.patterns.match(key, found)
 		}
 	}
+}
+
+// choosy reports whether b takes some messages under its key and others not.
+func (b *binding) choosy() bool { return b.selector != nil || b.spec.NotFrom != 0 }
+
+// wants reports whether a choosy binding takes m.
+func (b *binding) wants(m *message.Message) bool {
+	return (b.spec.NotFrom == 0 || m.Origin != b.spec.NotFrom) && (b.selector == nil || b.selector.Match(m))
 }
 
 // perMessage reports whether messages of one key may go to different places.

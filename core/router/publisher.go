@@ -29,6 +29,7 @@ type Publisher struct {
 	router *Router
 	origin uint64
 	buries bool // it is the one that hands over dead letters
+	whole  bool // what is being put has been found to fit
 	cache  map[address]*route
 	last   *route // of the message before: most publishers repeat themselves
 	tx     queue.Tx
@@ -176,9 +177,12 @@ func (p *Publisher) put(m *message.Message, at queue.Pos, queues []*queue.Local)
 			position = queue.Pos{}
 		}
 		var err error
-		if p.buries {
+		switch {
+		case p.buries:
 			err = p.router.deposit(q, m, position)
-		} else {
+		case p.whole:
+			err = q.PutOver(m, position)
+		default:
 			err = q.Put(m, position)
 		}
 		switch {

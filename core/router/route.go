@@ -107,6 +107,12 @@ func (w *walk) visit(x *exchange, keys []string, b int) bool {
 			continue
 		}
 		x.match(key, w.message, func(n *binding) {
+			if n.choosy() {
+				w.route.perMessage = true
+				if !n.wants(w.message) {
+					return
+				}
+			}
 			matched = true
 			switch {
 			case n.queue != nil:

@@ -128,6 +128,17 @@ func (r *Router) Queue(name string, origin uint64) (*queue.Local, error) {
 	return e.queue, nil
 }
 
+// QueueSpec returns what the queue of that name was declared with. The errors are those of Queue.
+func (r *Router) QueueSpec(name string, origin uint64) (QueueSpec, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, err := r.entry(name, origin)
+	if err != nil {
+		return QueueSpec{}, err
+	}
+	return e.spec, nil
+}
+
 // ConsumerLaws is what a session keeps to on a queue's behalf.
 type ConsumerLaws struct {
 	Timeout int64 // QueueSpec.ConsumerTimeout

@@ -207,6 +207,21 @@ func (r *Router) Queues() []QueueInfo {
 	return list
 }
 
+// BindingsOf are the bindings that lead to the queue of that name.
+func (r *Router) BindingsOf(name string) (list []Binding) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.queues[name]
+	if e == nil {
+		return nil
+	}
+	for b := range e.incoming {
+		list = append(list, b.spec)
+	}
+	sort.Slice(list, func(i, j int) bool { return r.identity(&list[i]) < r.identity(&list[j]) })
+	return list
+}
+
 func (r *Router) Bindings() []Binding {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

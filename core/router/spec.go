@@ -111,6 +111,10 @@ type Binding struct {
 	NoDollar    bool   // skip keys that begin with $ (a filter of MQTT that begins with a wildcard, [MQTT-4.7.2-1])
 	NewKey      string // ToExchange only: the message goes on under this key instead of its own
 	Owner       Owner
+
+	Selector string `json:",omitempty"` // condition in the words of core/selector that a message has to meet; "" for none
+	// NotFrom is an origin whose messages are skipped (no local), 0 for none. It is not kept in the log.
+	NotFrom uint64 `json:"-"`
 }
 
 // Errors of declarations and look-ups; an *Error wraps one of them and says of what.
@@ -124,6 +128,7 @@ var (
 	ErrInUse        = errors.New("in use")
 	ErrNotEmpty     = errors.New("not empty")
 	ErrDelay        = errors.New("the delay is longer than ten years")
+	ErrFull         = errors.New("at its limit")
 	ErrInvalid      = errors.New("invalid")
 )
 

@@ -13,7 +13,11 @@ import (
 type Transaction struct {
 	Messages []*message.Message
 	Also     map[int][]string // further routing keys of messages, as PublishAlso has them
+	After    map[int]int64    // milliseconds by which messages are delayed, as PublishAfter has them
 	Ends     []End
+	// Whole has the commit fail when a queue that refuses messages at its limit has no room for those of the
+	// transaction. Without it such a message is Refused, and the others are published.
+	Whole bool
 }
 
 // End is how deliveries of one subscription end.
@@ -50,6 +54,13 @@ func (p *Publisher) Commit(t *Transaction, each func(i int, r Result)) (confirm.
 	placements, err := p.place(t)
 	if err != nil {
 		return confirm.Receipt{}, err
+	}
+	if t.Whole {
+		if err := p.fits(placements); err != nil {
+			return confirm.Receipt{}, err
+		}
+		p.whole = true
+		defer func() { p.whole = false }()
 	}
 	receipt, err := p.end(t.Ends)
 	if err != nil {
@@ -104,7 +115,11 @@ func (p *Publisher) place(t *Transaction) ([]placement, error) {
 		if err != nil {
 			return nil, err
 		}
-		if delay := askedDelay(m); route.delayed && delay > 0 {
+		delay := t.After[i]
+		if route.delayed {
+			delay = max(delay, askedDelay(m))
+		}
+		if delay > 0 {
 			to, err := p.placeHeld(i, m, t.Also[i], delay)
 			if err != nil {
 				return nil, err
@@ -134,6 +149,26 @@ func (p *Publisher) place(t *Transaction) ([]placement, error) {
 		}
 	}
 	return placements, nil
+}
+
+// fits reports, as an *Error wrapping ErrFull, a queue that would refuse what it is to get. Should others fill it before
+// it does, it goes over its limit: that is better than a transaction in part.
+func (p *Publisher) fits(placements []placement) error {
+	type load struct {
+		messages int
+		bytes    int64
+	}
+	loads := map[*queue.Local]load{}
+	for i := range placements {
+		m := placements[i].message
+		for _, q := range placements[i].queues {
+			l := load{loads[q].messages + 1, loads[q].bytes + int64(len(m.Body))}
+			if loads[q] = l; !q.Fits(l.messages, l.bytes) {
+				return p.router.queueError(ErrFull, q.Name())
+			}
+		}
+	}
+	return nil
 }
 
 // placeHeld adds a message to the record that is to be routed later.

@@ -208,3 +208,60 @@ func TestRenamedMessagesOfATransactionComeOnce(t *testing.T) {
 		t.Errorf("%d references stay in the log", n)
 	}
 }
+
+func TestWholeTransactionIsRefusedWhenAQueueHasNoRoom(t *testing.T) {
+	h := newHouse(t)
+	small := h.queue(router.QueueSpec{Name: "small", Durable: true, MaxLength: queue.AtMost(2), Overflow: queue.Refuse})
+	h.queue(router.QueueSpec{Name: "other", Durable: true})
+	h.publish(text("", "other", "in"))
+	s, ds := h.taken("other", 1)
+	tx := router.Transaction{
+		Messages: []*message.Message{text("", "other", "a"), text("", "small", "b"), text("", "small", "c"), text("", "small", "d")},
+		Ends:     []router.End{{Subscription: s, Deliveries: ds, How: queue.Ack}},
+		Whole:    true,
+	}
+	before := h.log.Records()
+	_, err := h.pub.Commit(&tx, func(int, router.Result) { t.Error("told of a message") })
+	var e *router.Error
+	if !errors.As(err, &e) || e.Err != router.ErrFull || e.Name != "small" {
+		t.Fatalf("%v", err)
+	}
+	if h.log.Records() != before || small.Stats().Ready != 0 {
+		t.Error("something has happened")
+	}
+	tx.Messages = tx.Messages[:3]
+	if _, err := h.pub.Commit(&tx, func(i int, r router.Result) {
+		if r != router.Routed {
+			t.Errorf("message %d: %v", i, r)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.publish(text("", "small", "e")); got != router.Refused {
+		t.Errorf("the limit has gone: %v", got)
+	}
+	s.Close()
+	if got := h.drain("other"); !slices.Equal(got, []string{"/other/a"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTransactionDelaysItsMessages(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "q", Durable: true})
+	if _, err := h.pub.Commit(&router.Transaction{
+		Messages: []*message.Message{text("", "q", "later"), text("", "q", "now")}, After: map[int]int64{0: 60_000}, Whole: true,
+	}, func(i int, r router.Result) {
+		if r != router.Routed {
+			t.Errorf("message %d: %v", i, r)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.drain("q"); !slices.Equal(got, []string{"/q/now"}) {
+		t.Errorf("%q", got)
+	}
+	if _, list := h.Delayed(); list.Len() != 1 {
+		t.Errorf("%d wait", list.Len())
+	}
+}
