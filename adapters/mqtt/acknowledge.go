@@ -30,12 +30,15 @@ func (c *conn) puback(a ackPacket) error {
 	f := &c.session.inflight
 	s := f.slot(a.id)
 	switch {
-	case s == nil || s.state != slotSent: // of an earlier connection, or twice
+	case s == nil: // twice
 		c.out.End(b)
 		return nil
 	case s.qos != qos1:
 		c.out.End(b)
 		return protocolError("PUBACK for a packet of quality of service 2")
+	case s.state != slotSent: // of an earlier connection
+		c.out.End(b)
+		return nil
 	}
 	delivery, from, queued := s.delivery, s.feed, s.message == nil
 	f.close(a.id)
@@ -59,13 +62,13 @@ func (c *conn) pubrec(a ackPacket) error {
 	f := &c.session.inflight
 	s := f.slot(a.id)
 	switch {
+	case s != nil && s.qos != qos2:
+		c.out.End(b)
+		return protocolError("PUBREC for a packet of quality of service 1")
 	case s == nil || s.state == slotReturning:
 		c.out.End(b)
 		c.send(typePubrel, a.id, ReasonPacketIDNotFound)
 		return nil
-	case s.qos != qos2:
-		c.out.End(b)
-		return protocolError("PUBREC for a packet of quality of service 1")
 	case s.state == slotReleased:
 		c.out.End(b)
 		c.send(typePubrel, a.id, ReasonSuccess)
@@ -116,11 +119,17 @@ func (c *conn) pubcomp(id uint16) error {
 	b := c.out.Begin()
 	s := c.session.inflight.slot(id)
 	known := s != nil && s.state == slotReleased
+	// It answers PUBREL, and there has been none. Before its PUBLISH an identifier is the client's mistake only when it
+	// has not been used on an earlier connection.
+	early := s != nil && (s.qos != qos2 || s.state == slotSent)
 	if known {
 		s.state = slotEnding
 	}
 	c.out.End(b)
-	if !known {
+	switch {
+	case early:
+		return protocolError("PUBCOMP before PUBREL")
+	case !known:
 		return nil
 	}
 	// The row outlives the acknowledgement of its message: without it the message would come back as a new one.

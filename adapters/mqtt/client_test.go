@@ -423,6 +423,12 @@ func (c *client) messageWithin(d time.Duration) pub {
 	if err != nil {
 		c.t.Fatalf("waiting for PUBLISH: %v", err)
 	}
+	return c.decode(first, body)
+}
+
+// decode reads a packet that must be a PUBLISH.
+func (c *client) decode(first byte, body []byte) pub {
+	c.t.Helper()
 	if first>>4 != byte(typePublish) {
 		c.t.Fatalf("packet 0x%02X % X, want PUBLISH", first, body)
 	}

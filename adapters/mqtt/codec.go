@@ -45,6 +45,9 @@ func (d *decoder) start(header byte, body []byte) error {
 	d.packet.PacketID, d.packet.ReasonCode, d.packet.ReasonCodes = 0, 0, nil
 	d.packet.ProtocolVersion = d.version
 	d.packet.FixedHeader = packets.FixedHeader{Remaining: len(body)}
+	if d.version == version31 {
+		header = header31(header)
+	}
 	return d.checked(d.packet.FixedHeader.Decode(header))
 }
 

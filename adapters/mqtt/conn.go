@@ -243,6 +243,21 @@ func (c *conn) promise(a answer, r confirm.Receipt) {
 	r.Redeem(confirm.Ticket{To: c, Seq: seq})
 }
 
+// fits reports whether the client takes a packet of size bytes [MQTT-3.1.2-24]. Those of up to five bytes always do:
+// a client that does not take CONNACK, which is longer, is not let in.
+func (c *conn) fits(size int) bool {
+	return c.connect.packetLimit == 0 || size <= c.connect.packetLimit
+}
+
+// fitsCodes is fits for a SUBACK or UNSUBACK with n codes. When it does not fit, neither could the client be told what
+// became of its packet.
+func (c *conn) fitsCodes(n int) error {
+	if c.fits(fixedHeader + 3 + n) {
+		return nil
+	}
+	return &Error{Reason: ReasonPacketTooLarge, Text: "answer over the maximum packet size"}
+}
+
 // send appends one packet that waits for nothing.
 func (c *conn) send(t packetType, id uint16, reason Reason) {
 	b := c.out.Begin()
@@ -301,7 +316,11 @@ func (c *conn) goodbye(err error) bool {
 		if !known.Reason.inConnack(c.version) { // [MQTT-3.1.4-1]
 			return false
 		}
-		b = appendConnack(b, c.version, &connackPacket{reason: known.Reason, reasonString: c.reasonString(known)})
+		refusal := appendConnack(nil, c.version, &connackPacket{reason: known.Reason, reasonString: c.reasonString(known)})
+		if c.connect != nil && !c.fits(len(refusal)) {
+			return false
+		}
+		b = append(b, refusal...)
 	case c.version == version5:
 		b = appendDisconnect(b, known.Reason, c.reasonString(known))
 	default:

@@ -74,6 +74,20 @@ func (c *conn) accept() error {
 			return err
 		}
 	}
+	limits := &c.server.limits
+	connack := connackPacket{
+		receiveLimit: uint16(limits.ReceiveMaximum),
+		packetLimit:  uint32(limits.PacketSize),
+		aliasLimit:   uint16(limits.TopicAliases),
+		authMethod:   p.authMethod,
+		authData:     proof,
+	}
+	if assigned {
+		connack.assignedID = p.clientID
+	}
+	if !c.fits(len(appendConnack(nil, c.version, &connack))) { // it cannot be served without what CONNACK says
+		return errors.New("mqtt: the client takes no packet as long as CONNACK")
+	}
 	host, err := c.login(proven)
 	if err != nil {
 		return err
@@ -81,8 +95,7 @@ func (c *conn) accept() error {
 	if err := c.take(sessionKey{host.Router.Name(), p.clientID}); err != nil {
 		return err
 	}
-	present, err := c.open(host)
-	if err != nil {
+	if connack.sessionPresent, err = c.open(host); err != nil {
 		return err
 	}
 	cs := c.session
@@ -101,18 +114,6 @@ func (c *conn) accept() error {
 		Protocol: protocolName(c.version), User: c.user, Mechanism: p.authMethod, VHost: cs.key.vhost, Name: p.clientID, Heartbeat: p.keepAlive,
 	}, func(reason string) { c.stop(&Error{Reason: ReasonAdministrativeAction, Text: reason}) })
 
-	limits := &c.server.limits
-	connack := connackPacket{
-		sessionPresent: present,
-		receiveLimit:   uint16(limits.ReceiveMaximum),
-		packetLimit:    uint32(limits.PacketSize),
-		aliasLimit:     uint16(limits.TopicAliases),
-		authMethod:     p.authMethod,
-		authData:       proof,
-	}
-	if assigned {
-		connack.assignedID = p.clientID
-	}
 	for id := range cs.received {
 		cs.received[id] = false
 	}

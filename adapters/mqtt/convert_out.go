@@ -117,6 +117,11 @@ func (e *egress) appendProperties(dst []byte, m *message.Message, o *outgoing, n
 	if v, ok := m.Head.String(message.ContentType); ok {
 		dst = e.appendTextProperty(dst, contentTypeID, v)
 	}
+	if !own {
+		dst = e.appendReply(dst, m.Head)
+	} else if v, ok := m.Head.String(message.ReplyTo); ok {
+		dst = e.appendTextProperty(dst, 0x08, v)
+	}
 	if v, ok := m.Head.Bytes(message.CorrelationID); ok {
 		if len(v) <= math.MaxUint16 {
 			dst = binary.BigEndian.AppendUint16(append(dst, 0x09), uint16(len(v)))
@@ -126,12 +131,8 @@ func (e *egress) appendProperties(dst []byte, m *message.Message, o *outgoing, n
 		}
 	}
 	if own {
-		if v, ok := m.Head.String(message.ReplyTo); ok {
-			dst = e.appendTextProperty(dst, 0x08, v)
-		}
 		return appendOwnUserProperties(dst, m.Head)
 	}
-	dst = e.appendReply(dst, m.Head)
 	return e.appendForeignUserProperties(dst, m.Head)
 }
 

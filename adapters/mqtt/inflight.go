@@ -25,8 +25,9 @@ const (
 	slotEnding              // the exchange is over; whoever ended it removes the row, then frees the identifier
 )
 
-// slot is one packet identifier in use. Its identifier is its place in the table.
+// slot is one packet identifier in use.
 type slot struct {
+	id         uint16
 	state      slotState
 	qos        byte
 	again      bool             // PUBLISH may have left before: DUP
@@ -38,19 +39,20 @@ type slot struct {
 	identifier uint32           // message: the subscription it was sent for
 	order      uint64           // in which PUBLISH packets left, and PUBREL packets after them
 	ticket     uint64           // recording, releasing: the row it waits for
-	next       uint16           // free: the next free one
 }
 
-// inflight is what was sent to a client and is not finished. Identifiers are given out in turn, so that one is not
-// used again right after it became free. It is guarded by the outbox of the connection that holds the session.
+// inflight is what was sent to a client and is not finished. It is guarded by the outbox of the connection that holds
+// the session.
+//
+// Identifiers count up to 65,535 and begin again, so that one which became free is not used again for as long as
+// possible: a late acknowledgement meets nothing, and a trace can be read.
 type inflight struct {
 	limit     int    // identifiers in use at once, of this connection and those before
 	used      int    // how many are
 	window    int    // PUBLISH packets of this connection that may be unfinished at once [MQTT-3.3.4-9]
 	counted   int    // how many are
-	slots     []slot // by identifier, less one
-	freeHead  uint16
-	freeTail  uint16
+	slots     []slot // a power of two of them, at least twice used; place says which is an identifier's
+	last      uint16 // the identifier given out last
 	order     uint64
 	sendable  []uint16            // identifiers in slotSendable, in order
 	returning map[uint64]uint16   // by Delivery.ID: messages that come back from the queue
@@ -74,69 +76,81 @@ func (f *inflight) count(s *slot) {
 	}
 }
 
+// minSlots is the size of the smallest table of slots, maxSlots that of the largest: every identifier has a place of
+// its own in it.
+const (
+	minSlots = 8
+	maxSlots = 1 << 16
+)
+
+// place is where the slot of an identifier is while it is in use. Identifiers of one place are never in use at once.
+func (f *inflight) place(id uint16) int { return int(id) & (len(f.slots) - 1) }
+
 // slot returns the slot of an identifier, nil when it is not in use.
 func (f *inflight) slot(id uint16) *slot {
-	if id == 0 || int(id) > len(f.slots) || f.slots[id-1].state == slotFree {
+	if id == 0 || len(f.slots) == 0 {
 		return nil
 	}
-	return &f.slots[id-1]
+	if s := &f.slots[f.place(id)]; s.id == id {
+		return s
+	}
+	return nil
 }
 
 // all iterates over the identifiers in use.
 func (f *inflight) all() iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
 		for i := range f.slots {
-			if f.slots[i].state != slotFree && !yield(uint16(i+1)) {
+			if id := f.slots[i].id; id != 0 && !yield(id) {
 				return
 			}
 		}
 	}
 }
 
+// grow doubles the table. What had places of its own before has them after.
+func (f *inflight) grow() {
+	before := f.slots
+	f.slots = make([]slot, max(minSlots, 2*len(before)))
+	for i := range before {
+		if id := before[i].id; id != 0 {
+			f.slots[f.place(id)] = before[i]
+		}
+	}
+}
+
+// full reports whether the table is to grow before another identifier is used: half of it stays empty, so that looking
+// for a free place is short.
+func (f *inflight) full() bool { return 2*f.used >= len(f.slots) && len(f.slots) < maxSlots }
+
 // open takes a free identifier for a PUBLISH of this connection. The caller has looked at room.
 func (f *inflight) open(state slotState, qos byte) (uint16, *slot) {
-	id := f.freeHead
-	if id == 0 {
-		f.slots = append(f.slots, slot{})
-		id = uint16(len(f.slots))
-	} else {
-		f.freeHead = f.slots[id-1].next
-		if f.freeHead == 0 {
-			f.freeTail = 0
-		}
+	if f.full() {
+		f.grow()
+	}
+	for f.last++; f.last == 0 || f.slots[f.place(f.last)].id != 0; f.last++ {
 	}
 	f.used++
 	f.order++
-	s := &f.slots[id-1]
-	*s = slot{state: state, qos: qos, order: f.order}
+	s := &f.slots[f.place(f.last)]
+	*s = slot{id: f.last, state: state, qos: qos, order: f.order}
 	f.count(s)
-	return id, s
+	return s.id, s
 }
 
 // close frees an identifier.
 func (f *inflight) close(id uint16) {
-	s := &f.slots[id-1]
+	s := f.slot(id)
 	if s.counted {
 		f.counted--
 	}
 	*s = slot{}
 	f.used--
-	f.link(id)
-}
-
-// link adds an identifier to the end of the free list.
-func (f *inflight) link(id uint16) {
-	if f.freeTail == 0 {
-		f.freeHead = id
-	} else {
-		f.slots[f.freeTail-1].next = id
-	}
-	f.freeTail = id
 }
 
 // queueToSend has the writer send the PUBLISH of a slot.
 func (f *inflight) queueToSend(id uint16) {
-	f.slots[id-1].state = slotSendable
+	f.slot(id).state = slotSendable
 	f.sendable = append(f.sendable, id)
 }
 
@@ -227,43 +241,35 @@ func (f *inflight) resume() (release []uint16) {
 }
 
 func (f *inflight) compare(a, b uint16) int {
-	if f.slots[a-1].order < f.slots[b-1].order {
+	if f.slot(a).order < f.slot(b).order {
 		return -1
 	}
 	return 1
 }
 
-// restore takes over what a row said when the gateway started; relink follows the last one.
+// restore takes over what a row said when the gateway started. An identifier has one row.
 func (f *inflight) restore(id uint16, released bool, delivery uint64) {
-	for len(f.slots) < int(id) {
-		f.slots = append(f.slots, slot{})
+	for f.full() || f.slots[f.place(id)].id != 0 {
+		f.grow()
 	}
 	f.used++
 	f.order++
-	f.slots[id-1] = slot{state: slotReturning, qos: qos2, again: true, order: f.order}
+	f.last = max(f.last, id)
+	s := &f.slots[f.place(id)]
+	*s = slot{id: id, state: slotReturning, qos: qos2, again: true, order: f.order}
 	switch {
 	case released:
 		// The acknowledgement was written after the row and may have been lost: the message may come back.
-		f.slots[id-1].state = slotReleased
+		s.state = slotReleased
 		if f.finished == nil {
 			f.finished = map[uint64]struct{}{}
 		}
 		f.finished[delivery] = struct{}{}
 	case delivery == 0:
 		// A retained message is not in the queue: have the client release its identifier.
-		f.slots[id-1].state = slotReleased
+		s.state = slotReleased
 	default:
 		f.remember(delivery, id)
-	}
-}
-
-// relink makes the list of free identifiers.
-func (f *inflight) relink() {
-	f.freeHead, f.freeTail = 0, 0
-	for i := range f.slots {
-		if f.slots[i].state == slotFree {
-			f.link(uint16(i + 1))
-		}
 	}
 }
 

@@ -8,36 +8,68 @@ import (
 	"tridge/core/queue"
 )
 
-func TestIdentifiersAreUniqueAndTakeTurns(t *testing.T) {
+func TestIdentifiersAreUniqueAndCountUp(t *testing.T) {
 	f := inflight{limit: 4, window: 4}
 	random := rand.New(rand.NewPCG(1, 2))
 	var open []uint16
-	var freed []uint16 // in order
-	for range 10_000 {
+	last, given := uint16(0), 0
+	for range 300_000 {
 		if f.room() > 0 && (len(open) == 0 || random.IntN(2) == 0) {
 			id, s := f.open(slotSent, qos1)
 			if id == 0 || slices.Contains(open, id) || s != f.slot(id) {
 				t.Fatalf("identifier %d while %v are in use", id, open)
 			}
-			if len(freed) > 0 {
-				if id != freed[0] {
-					t.Fatalf("identifier %d, want %d: free for longest", id, freed[0])
-				}
-				freed = freed[1:]
+			// One that is in use is passed over, and those that share its place.
+			if step := id - last; step == 0 || step > 4 {
+				t.Fatalf("identifier %d after %d", id, last)
 			}
+			last = id
+			given++
 			open = append(open, id)
 			continue
 		}
 		i := random.IntN(len(open))
 		f.close(open[i])
-		freed = append(freed, open[i])
 		open = slices.Delete(open, i, i+1)
 		if f.used != len(open) {
 			t.Fatalf("%d used, want %d", f.used, len(open))
 		}
 	}
-	if len(f.slots) > 4 {
+	if len(f.slots) > 8 {
 		t.Errorf("%d slots for a window of 4", len(f.slots))
+	}
+	if given < 2*maxPacketID {
+		t.Errorf("only %d identifiers were given out: none twice", given)
+	}
+}
+
+func TestEveryIdentifierCanBeInUse(t *testing.T) {
+	f := inflight{limit: maxPacketID, window: maxPacketID}
+	for want := 1; want <= maxPacketID; want++ {
+		if id, _ := f.open(slotSent, qos1); int(id) != want {
+			t.Fatalf("identifier %d, want %d", id, want)
+		}
+	}
+	if f.free() != 0 {
+		t.Fatalf("%d are free", f.free())
+	}
+	f.close(777)
+	if id, _ := f.open(slotSent, qos1); id != 777 {
+		t.Errorf("identifier %d, want the only free one", id)
+	}
+}
+
+func TestIdentifiersApartCanBeRestoredTogether(t *testing.T) {
+	f := inflight{limit: 1024, window: 10}
+	want := []uint16{1, 257, 513, 32_769, 65_535}
+	for i, id := range want {
+		f.restore(id, true, uint64(i))
+	}
+	if release := f.resume(); !slices.Equal(release, want) {
+		t.Errorf("released %v, want %v", release, want)
+	}
+	if id, _ := f.open(slotSent, qos1); id != 2 {
+		t.Errorf("identifier %d after 65,535 and 1, which are in use, want 2", id)
 	}
 }
 
@@ -117,14 +149,13 @@ func TestRestoredIdentifiersAreNotGivenOutAgain(t *testing.T) {
 	f.restore(3, false, 42)
 	f.restore(5, true, 43)
 	f.restore(1, false, 0)
-	f.relink()
 	if !f.isFinished(43) || f.isFinished(42) {
 		t.Error("the released delivery is not known as finished")
 	}
 	if release := f.resume(); !slices.Equal(release, []uint16{5, 1}) {
 		t.Errorf("released %v", release)
 	}
-	for _, want := range []uint16{2, 4, 6} {
+	for _, want := range []uint16{6, 7, 8} {
 		if id, _ := f.open(slotSent, qos1); id != want {
 			t.Errorf("identifier %d, want %d", id, want)
 		}

@@ -58,7 +58,7 @@ func (c *conn) deliver(p *publishPacket) error {
 			// The address died with its connection, or is forged: to the client it has no subscriber.
 			return c.refuse(p, LossUnknownReplyToken, ReasonNoMatchingSubscribers)
 		}
-		return c.refuse(p, LossRefusedTopic, ReasonTopicNameInvalid)
+		return c.refuse(p, LossRefusedTopic, ReasonNotAuthorized)
 	}
 	m := c.ingress.message(p, exchange, key, time.Now().UnixMilli())
 	if c.ingress.delay > router.MaxDelay {

@@ -172,7 +172,6 @@ func (s *Server) restore() error {
 	}
 	s.mu.Lock()
 	for _, cs := range s.sessions {
-		cs.inflight.relink()
 		if at := cs.due(); at != 0 {
 			s.arm(cs, at)
 		}

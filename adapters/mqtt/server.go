@@ -65,7 +65,7 @@ type Limits struct {
 	PacketSize     int           // bytes of the largest packet taken; 16 MiB
 	ReceiveMaximum int           // QoS 1 and 2 PUBLISH packets of a 5.0 client in progress; 1,024
 	Inflight       int           // QoS 1 and 2 PUBLISH packets sent to a client and not acknowledged; 1,024
-	TopicAliases   int           // topic aliases a 5.0 client may set; 16
+	TopicAliases   int           // topic aliases a 5.0 client may set; 10
 	Filters        int           // filters of one session, and of one SUBSCRIBE or UNSUBSCRIBE; 10,000
 	UserProperties int           // user properties of one packet, and of one will; 1,000
 	ClientID       int           // bytes of a client identifier; 1,024
@@ -83,7 +83,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.PacketSize, 16<<20)
 	set(&l.ReceiveMaximum, 1024)
 	set(&l.Inflight, 1024)
-	set(&l.TopicAliases, 16)
+	set(&l.TopicAliases, 10)
 	set(&l.Filters, 10_000)
 	set(&l.UserProperties, 1000)
 	set(&l.ClientID, 1024)

@@ -10,6 +10,9 @@ import (
 // subscribe handles SUBSCRIBE (3.8): one binding and one row per filter. SUBACK is written when they are safe, so it
 // is a promise that nothing published from now on is missed.
 func (c *conn) subscribe(p *subscribePacket) error {
+	if err := c.fitsCodes(len(p.requests)); err != nil {
+		return err
+	}
 	codes := make([]byte, len(p.requests))
 	var receipt confirm.Receipt
 	changed := map[string]subscription{}
@@ -160,6 +163,9 @@ func (c *conn) waitFor(r confirm.Receipt) error {
 
 // unsubscribe handles UNSUBSCRIBE (3.10). What was sent is finished; what waits is dropped and counted.
 func (c *conn) unsubscribe(id uint16, filters []string) error {
+	if err := c.fitsCodes(len(filters)); err != nil {
+		return err
+	}
 	codes := make([]byte, len(filters))
 	gone := map[string]bool{}
 	var receipt confirm.Receipt

@@ -12,6 +12,9 @@ func (l *Limits) verify(version, header byte, body []byte) (propertySet, error) 
 func (s *shape) packet(version, header byte) error {
 	t := packetType(header >> 4)
 	flags := header & 0x0f
+	if version == version31 && t != typePublish {
+		flags = header31(header) & 0x0f
+	}
 	switch t {
 	case typePublish:
 		return s.publish(version, flags)
@@ -42,6 +45,18 @@ func (s *shape) packet(version, header byte) error {
 		return s.auth()
 	}
 	return malformed("packet type that a client does not send")
+}
+
+// header31 is the first byte of a packet of 3.1 as later versions write it: that version allows DUP where an answer is
+// awaited, and says of the other bits only that they are not used (3.1, section 2.1).
+func header31(header byte) byte {
+	switch t := packetType(header >> 4); t {
+	case typePublish:
+		return header
+	case typePubrel, typeSubscribe, typeUnsubscribe:
+		return header &^ 0x09
+	}
+	return header &^ 0x0f
 }
 
 // The flags of CONNECT (3.1.2.3).
@@ -122,8 +137,8 @@ func (s *shape) ack(version byte, t packetType) error {
 		if len(s.rest) > 0 {
 			s.properties(inAcks & (1 << t))
 		}
-		if s.err == nil && !legalAckReason(t, reason) {
-			return malformed("reason code that this packet does not know")
+		if s.err == nil && !legalAckReason(t, reason) { // [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]
+			return protocolError("reason code that this packet does not know")
 		}
 	}
 	if err := s.end(); err != nil {
@@ -185,12 +200,26 @@ func (s *shape) filters(version byte, t packetType) error {
 
 func (s *shape) disconnect(version byte) error {
 	if version == version5 && len(s.rest) > 0 {
-		s.octet()
+		reason := Reason(s.octet())
 		if len(s.rest) > 0 {
 			s.properties(inDisconnect)
 		}
+		if s.err == nil && !legalDisconnectReason(reason) { // [MQTT-3.14.2-1]
+			return protocolError("reason code that this packet does not know")
+		}
 	}
 	return s.end()
+}
+
+// legalDisconnectReason knows the reason codes of a client's DISCONNECT (5.0, table 3-10).
+func legalDisconnectReason(r Reason) bool {
+	switch r {
+	case ReasonSuccess, ReasonDisconnectWithWill, ReasonUnspecified, ReasonMalformedPacket, ReasonProtocolError,
+		ReasonImplementationSpecific, ReasonTopicNameInvalid, ReasonReceiveMaximumExceeded, ReasonTopicAliasInvalid,
+		ReasonPacketTooLarge, 0x96, ReasonQuotaExceeded, ReasonAdministrativeAction, 0x99:
+		return true
+	}
+	return false
 }
 
 func (s *shape) auth() error {
