@@ -53,9 +53,9 @@ var typical = wire.BasicProperties{
 	MessageID: "2f1b0a54-8f31-4a06-9a3c-5b0e5d1b8a11", Timestamp: 1_700_000_000,
 }
 
-// publishAllocations are the message and one block for its head and body. Whatever routes or stores it has its own
+// publishAllocations is the message with its head and body. Whatever routes or stores it has its own
 // budget: here nothing is bound.
-const publishAllocations = 2
+const publishAllocations = 1
 
 func TestPublishAllocations(t *testing.T) {
 	_, ch := testChannel(t)

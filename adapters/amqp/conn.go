@@ -44,6 +44,8 @@ type conn struct {
 	// reader goroutine
 	frames   *wire.Reader
 	channels map[uint16]*channel
+	latest   *channel // of the frame before, nil when it is gone: the frames of a message are on one channel
+	arrival  arrival
 	ingress  ingress
 	replied  egress           // for basic.return and basic.get-ok
 	settled  []slot           // scratch
@@ -174,7 +176,11 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	if f.Channel == 0 {
 		return c.handleConnection(ctx, f)
 	}
-	ch := c.channels[f.Channel]
+	ch := c.latest
+	if ch == nil || ch.number != f.Channel {
+		ch = c.channels[f.Channel]
+		c.latest = ch
+	}
 	if f.Type == wire.FrameHeartbeat {
 		return failure(wire.UnexpectedFrame, "heartbeat on channel %d", f.Channel)
 	}
@@ -205,6 +211,7 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 // forget makes the number of a channel free again.
 func (c *conn) forget(number uint16) {
 	delete(c.channels, number)
+	c.latest = nil
 	c.member.SetChannels(len(c.channels))
 }
 
@@ -281,7 +288,7 @@ func (c *conn) end(ctx context.Context, err error) error {
 			err = errors.Join(err, problem)
 		}
 	}
-	c.channels = nil // stopped timers may keep the connection itself for a while
+	c.channels, c.latest = nil, nil // stopped timers may keep the connection itself for a while
 	if c.router != nil {
 		c.router.CloseOwner(c.origin)
 	}

@@ -3,7 +3,6 @@ package amqp
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/confirm"
@@ -31,12 +30,6 @@ const (
 	awaitHeader
 	awaitBody
 )
-
-// inOneBlock is the size up to which head and body are one allocation.
-const inOneBlock = 64 << 10
-
-// headSlack is how much longer a head may be than the header frame it is made from, before it costs a copy.
-const headSlack = 64
 
 // expectsMethod refuses a method in the middle of a publish.
 func (in *incoming) expectsMethod() error {
@@ -100,12 +93,12 @@ func (ch *channel) header(payload []byte) error {
 	if ch.released { // by a publish that was parked: nothing of this one counts
 		return nil
 	}
-	m := &message.Message{Exchange: in.exchange, Key: in.key, Origin: ch.conn.origin, Time: time.Now().UnixMilli()}
 	room := len(payload) + headSlack
 	if h.Size <= inOneBlock {
 		room += int(h.Size)
 	}
-	block := make([]byte, 0, room)
+	m, block := newMessage(room)
+	m.Exchange, m.Key, m.Origin, m.Time = in.exchange, in.key, ch.conn.origin, ch.conn.now()
 	if e, ok := ch.setReplyTo(&h.Properties).(*Error); ok {
 		return e.at(wire.IDBasicPublish)
 	}

@@ -23,6 +23,7 @@ type options struct {
 	size     int
 	duration time.Duration
 	warmUp   time.Duration
+	profiles string
 	verbose  bool
 }
 
@@ -49,6 +50,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 	flags.IntVar(&o.size, "size", 1024, "bytes of a body, at least 16")
 	flags.DurationVar(&o.duration, "duration", 5*time.Second, "how long each workload is measured")
 	flags.DurationVar(&o.warmUp, "warm-up", time.Second, "how long each workload runs before")
+	flags.StringVar(&o.profiles, "profiles", "", "write a CPU profile of the gateway under each workload to this folder")
 	flags.BoolVar(&o.verbose, "v", false, "show the gateway's log")
 	if err := flags.Parse(arguments); err != nil {
 		return err

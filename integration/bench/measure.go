@@ -10,6 +10,8 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,6 +86,10 @@ func measure(ctx context.Context, w workload, o options, data string, stderr io.
 		return f, err
 	}
 	begun, before := time.Now(), l.received.Load()
+	if o.profiles != "" {
+		file := filepath.Join(o.profiles, strings.Map(fileName, w.name)+fmt.Sprint("-", o.size)+".pprof")
+		all.Go(func() { l.fail(g.Profile(int(max(o.duration/time.Second, 1)), file)) })
+	}
 	if err := l.pass(ctx, o.duration); err != nil {
 		return f, err
 	}
@@ -103,6 +109,14 @@ func measure(ctx context.Context, w workload, o options, data string, stderr io.
 	f.rate = float64(messages) / took.Seconds()
 	f.cpu = float64((after - cpu).Microseconds()) / float64(messages)
 	return f, l.verify(ctx)
+}
+
+// fileName leaves of a name what is good in that of a file.
+func fileName(r rune) rune {
+	if r == ' ' || r == ',' {
+		return '-'
+	}
+	return r
 }
 
 func (l *load) open(w workload, g *gateway.Process) error {

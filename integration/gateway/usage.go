@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -79,6 +80,22 @@ func (p *Process) Allocations() (objects, bytes uint64, err error) {
 		return 0, 0, errors.Join(lines.Err(), fmt.Errorf("%s says nothing of allocations", response.Request.URL))
 	}
 	return found["Mallocs"], found["TotalAlloc"], nil
+}
+
+// Profile writes a CPU profile of the next so many whole seconds to file, for go tool pprof.
+func (p *Process) Profile(seconds int, file string) (err error) {
+	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.HTTP(), seconds))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.Copy(f, response.Body)
+	return err
 }
 
 // Descriptors is the number of files and sockets the process has open.

@@ -39,6 +39,7 @@ type Reader struct {
 	frameMax int    // a frame over this many octets is refused before room is made for it
 	buffer   []byte // its own; grows with the frames and the rate at which they come
 	from, to int    // unread bytes in buffer
+	reads    uint64 // of source
 }
 
 // Buffer sizes: an idle connection should cost little, a busy one should need few system calls.
@@ -64,6 +65,9 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 
 // Discard drops n bytes that Peek returned.
 func (r *Reader) Discard(n int) { r.from += n }
+
+// Reads counts how often the source was read: what came with one read arrived at one time.
+func (r *Reader) Reads() uint64 { return r.reads }
 
 // Buffered reports whether bytes are waiting: a caller that finds none is about to block.
 func (r *Reader) Buffered() bool { return r.to > r.from }
@@ -107,6 +111,7 @@ func (r *Reader) fill(n int) error {
 		r.makeRoom(n)
 		got, err := r.source.Read(r.buffer[r.to:])
 		r.to += got
+		r.reads++
 		if r.to-r.from >= n {
 			return nil
 		}
