@@ -51,3 +51,44 @@ func TestMessagesThatWereOutAreRedeliveredAfterAKill(t *testing.T) {
 		}
 	}
 }
+
+// TestDeliveryCountAfterAKill: what was out comes back counted once, however often it had been delivered; a message that
+// was never out says nothing.
+func TestDeliveryCountAfterAKill(t *testing.T) {
+	g := start(t)
+	a := newAMQP(t, g)
+	if _, err := a.channel.QueueDeclare("counted", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		t.Fatal(err)
+	}
+	send := func(body string) {
+		t.Helper()
+		if err := a.send("", "counted", amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fetch := func(body string, count any) amqp.Delivery {
+		t.Helper()
+		d, ok, err := a.channel.Get("counted", false)
+		if err != nil || !ok || string(d.Body) != body || d.Headers["x-delivery-count"] != count {
+			t.Fatalf("got %q with %v, %v; want %q with x-delivery-count %v", d.Body, d.Headers, err, body, count)
+		}
+		return d
+	}
+	send("out")
+	for count := range int64(3) {
+		var want any = count
+		if count == 0 {
+			want = nil
+		}
+		if err := fetch("out", want).Reject(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fetch("out", int64(3))
+	send("waiting") // what was delivered goes to the disk with it
+	kill(t, g)
+	g = restart(t, g)
+	a = newAMQP(t, g)
+	fetch("out", int64(1))
+	fetch("waiting", nil)
+}
