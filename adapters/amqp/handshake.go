@@ -29,8 +29,8 @@ var errTooSlow = errors.New("amqp: handshake not finished in time")
 
 // handshake brings the connection to connection.open-ok (0-9-1 §2.2.4).
 func (c *conn) handshake(ctx context.Context) error {
-	_ = c.inlet.Within(c.server.limits.Handshake) // the read says what is wrong
-	if ctx.Err() != nil {                         // it may have ended before the deadline above, which then undid the interruption
+	_ = c.inlet.Handshake(c.server.limits.Handshake) // the read says what is wrong
+	if ctx.Err() != nil {                            // it may have ended before the deadline above, which then undid the interruption
 		return c.readError(ctx, ctx.Err())
 	}
 	begin, err := c.frames.Peek(len(protocolHeader))

@@ -1,13 +1,12 @@
 package amqp
 
 import (
-	"crypto/tls"
-	"net"
 	"strings"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/auth"
 	"tridge/core/message"
+	"tridge/core/session"
 )
 
 // The SASL mechanisms by which a peer says who it is.
@@ -18,30 +17,12 @@ const (
 )
 
 // mechanisms is what connection.start offers on c. EXTERNAL is among them only where the peer has shown a certificate
-// that was verified: a client takes the strongest one offered, and would be refused.
+// that was verified and names a user: a client takes the strongest one offered, and would be refused.
 func (c *conn) mechanisms() string {
-	if c.certificate() != "" {
+	if session.CertificateUser(c.socket) != "" {
 		return mechanismPlain + " " + mechanismAMQPlain + " " + mechanismExternal
 	}
 	return mechanismPlain + " " + mechanismAMQPlain
-}
-
-// certificate is the subject of the peer's verified certificate (RFC 4514), "" when there is none.
-func (c *conn) certificate() string {
-	for socket := c.socket; socket != nil; {
-		if secure, ok := socket.(interface{ ConnectionState() tls.ConnectionState }); ok {
-			if chains := secure.ConnectionState().VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
-				return chains[0][0].Subject.String()
-			}
-			return ""
-		}
-		inner, ok := socket.(interface{ NetConn() net.Conn })
-		if !ok {
-			return ""
-		}
-		socket = inner.NetConn()
-	}
-	return ""
 }
 
 // credentials reads the response of connection.start-ok.
@@ -71,7 +52,7 @@ func (c *conn) credentials(mechanism, response string) (auth.Credentials, *Error
 		claim.User, claim.Password = strings.Clone(user), append([]byte{}, secret...)
 		return claim, nil
 	case mechanismExternal:
-		if claim.User = c.certificate(); claim.User != "" {
+		if claim.User = session.CertificateUser(c.socket); claim.User != "" {
 			claim.Proven = true
 			return claim, nil
 		}

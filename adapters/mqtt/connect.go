@@ -18,7 +18,7 @@ import (
 // handshake reads CONNECT and answers it (3.1). Until it is there the peer has Limits.Handshake.
 func (c *conn) handshake() error {
 	limits := &c.server.limits
-	if err := c.inlet.Within(limits.Handshake); err != nil {
+	if err := c.inlet.Handshake(limits.Handshake); err != nil {
 		return err
 	}
 	header, body, err := c.packets.first()
@@ -178,6 +178,10 @@ func validWill(w *willPacket) error {
 func (c *conn) login(proven string) (Host, error) {
 	p := c.connect
 	credentials := auth.Credentials{User: p.user, Password: p.password, Named: p.named}
+	// A certificate stands in for a password that is not there; a user named besides must be its own.
+	if user := session.CertificateUser(c.net); proven == "" && p.password == nil && (!p.named || p.user == user) {
+		proven = user
+	}
 	if proven != "" {
 		credentials = auth.Credentials{User: proven, Named: true, Proven: true}
 	}

@@ -29,7 +29,7 @@ const (
 
 // handshake waits for CONNECT and answers it. STOMP 1.2, "CONNECT or STOMP Frame".
 func (c *conn) handshake(ctx context.Context) error {
-	if err := c.inlet.Within(c.server.limits.Handshake); err != nil {
+	if err := c.inlet.Handshake(c.server.limits.Handshake); err != nil {
 		return err
 	}
 	if c.inlet.Interrupted() {
@@ -120,8 +120,12 @@ func beat(milliseconds uint64) time.Duration {
 // clients put host names there.
 func (c *conn) login(ctx context.Context, f *wire.Frame) error {
 	user, named := f.Get("login")
-	passcode, _ := f.Get("passcode")
+	passcode, given := f.Get("passcode")
 	credentials := auth.Credentials{User: strings.Clone(user), Password: []byte(passcode), Named: named}
+	// A certificate stands in for a passcode that is not there; a login named besides must be its own.
+	if proven := session.CertificateUser(c.net); proven != "" && !given && (!named || user == proven) {
+		credentials.User, credentials.Named, credentials.Proven = proven, true, true
+	}
 	if remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String()); err == nil {
 		credentials.Remote = remote.Addr()
 	}

@@ -163,7 +163,8 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 		{"mqtt", f.gateway.Listeners.MQTT, devices},
 	} {
 		err = open.start(accepting, &sessions, each.protocol, each.address, func(ctx context.Context, ln net.Listener) error {
-			return session.Serve(ctx, ln, each.handler, session.Limits{Connections: limits.Connections}, log.With("proto", each.protocol))
+			l := &session.Listener{Listener: ln, Limits: session.Limits{Connections: limits.Connections}, Log: log.With("proto", each.protocol)}
+			return l.Serve(ctx, each.handler)
 		})
 		if err != nil {
 			break

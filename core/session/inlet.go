@@ -58,6 +58,14 @@ func (in *Inlet) Within(d time.Duration) error {
 	return in.conn.SetReadDeadline(in.until)
 }
 
+// Handshake is Within for d counted from when the connection was accepted: what TLS or a proxy took of it is gone.
+func (in *Inlet) Handshake(d time.Duration) error {
+	if c, ok := find[*countedConn](in.conn); ok {
+		d = max(d-time.Since(c.accepted), time.Nanosecond)
+	}
+	return in.Within(d)
+}
+
 // Interrupt has the read under way, every later one and every wait for the gate fail: the connection is about to end.
 // It may be called from any goroutine. Who lingers for the peer's last words afterwards uses the connection itself.
 func (in *Inlet) Interrupt() {

@@ -32,6 +32,7 @@ type Connection struct {
 	Since                   time.Time
 	BytesRead, BytesWritten uint64 // since it was accepted
 	Channels                int
+	Encrypted               bool
 }
 
 // Registry knows the sessions of every listener whose peers have been let in, so that they can be looked at and ended.
@@ -152,40 +153,10 @@ func addressText(a net.Addr) string {
 func (m *Member) snapshot() Connection {
 	c := Connection{
 		Info: m.info, ID: m.id(), Remote: m.socket.RemoteAddr(), Local: m.socket.LocalAddr(), Since: m.since,
-		Channels: int(m.channels.Load()),
+		Channels: int(m.channels.Load()), Encrypted: Encrypted(m.socket),
 	}
-	if counted, ok := m.socket.(*countedConn); ok {
+	if counted, ok := find[*countedConn](m.socket); ok {
 		c.BytesRead, c.BytesWritten = counted.read.Load(), counted.written.Load()
 	}
 	return c
-}
-
-// countedConn counts what goes through a connection.
-type countedConn struct {
-	net.Conn
-	read, written atomic.Uint64
-}
-
-func (c *countedConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.read.Add(uint64(n))
-	return n, err
-}
-
-func (c *countedConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.written.Add(uint64(n))
-	return n, err
-}
-
-// NetConn is the connection that is counted.
-func (c *countedConn) NetConn() net.Conn { return c.Conn }
-
-// CloseWrite ends what we send, where the connection can be ended by halves.
-func (c *countedConn) CloseWrite() error {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return net.ErrClosed
-	}
-	return half.CloseWrite()
 }

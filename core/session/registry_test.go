@@ -31,7 +31,8 @@ func TestConnectionsAreShownCountedAndExpelled(t *testing.T) {
 	registry := NewRegistry()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, ln, guarded{registry}, Limits{}, slog.New(slog.DiscardHandler)) }()
+	l := &Listener{Listener: ln, Log: slog.New(slog.DiscardHandler)}
+	go func() { ended <- l.Serve(ctx, guarded{registry}) }()
 	client, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)

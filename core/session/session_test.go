@@ -290,7 +290,8 @@ func TestServeEndsWithItsConnections(t *testing.T) {
 	ended := make(chan error, 1)
 	var text bytes.Buffer
 	go func() {
-		ended <- Serve(ctx, ln, echo{}, Limits{Connections: 1}, slog.New(slog.NewTextHandler(&text, nil)))
+		l := &Listener{Listener: ln, Limits: Limits{Connections: 1}, Log: slog.New(slog.NewTextHandler(&text, nil))}
+		ended <- l.Serve(ctx, echo{})
 	}()
 	first, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
