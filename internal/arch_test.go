@@ -38,10 +38,15 @@ var mayImport = map[string][]string{
 	"adapters/stomp/wire":    {},
 	"adapters/mqtt":          adapter,
 
+	"transport":            {"transport/proxyproto"},
+	"transport/proxyproto": {},
+	"transport/websocket":  {},
+
 	"admin":  {"core/broker", "core/session", "core/wal", "core/router", "core/queue", "core/topology", "core/auth", "core/message"},
 	"config": {"core/topology", "core/queue", "core/router"},
 
 	"internal/vfs":      {},
+	"internal/certtest": {},
 	"internal/wiretest": {},
 	"internal":          {},
 }
@@ -62,7 +67,8 @@ var thirdParty = map[string][]string{
 	"github.com/go-stomp/stomp/v3":        {"integration"},
 	"github.com/eclipse/paho.golang":      {"integration"},
 	"github.com/eclipse/paho.mqtt.golang": {"integration"},
-	"pgregory.net/rapid":                  {"core/broker"}, // its tests
+	"github.com/coder/websocket":          {"transport/websocket"}, // its tests
+	"pgregory.net/rapid":                  {"core/broker"},         // its tests
 }
 
 type goPackage struct {
