@@ -35,6 +35,7 @@ type Connection struct {
 	Heartbeat    time.Duration
 	BytesRead    uint64
 	BytesWritten uint64
+	Encrypted    bool
 }
 
 // connection is a Connection in the words of RabbitMQ's management.
@@ -72,7 +73,7 @@ func inWords(c *Connection) connection {
 		GivenName: c.GivenName, Properties: plain(c.Properties), ConnectedAt: c.Since.UnixMilli(),
 		Host: c.Local.Addr().String(), Port: c.Local.Port(), PeerHost: c.Remote.Addr().String(), PeerPort: c.Remote.Port(),
 		Channels: c.Channels, ChannelMax: c.ChannelMax, FrameMax: c.FrameMax, Timeout: int(c.Heartbeat / time.Second),
-		BytesRead: c.BytesRead, BytesWritten: c.BytesWritten,
+		BytesRead: c.BytesRead, BytesWritten: c.BytesWritten, SSL: c.Encrypted,
 	}
 }
 

@@ -39,8 +39,10 @@ type Broker interface {
 
 // Listener is one address the gateway listens on.
 type Listener struct {
-	Protocol string `json:"protocol"` // amqp, stomp, mqtt or http
-	Address  string `json:"address"`  // host:port
+	Protocol  string `json:"protocol"` // amqp, stomp, mqtt or http
+	Address   string `json:"address"`  // host:port
+	TLS       bool   `json:"tls"`
+	WebSocket bool   `json:"websocket"`
 }
 
 // Server is the HTTP side of the gateway.

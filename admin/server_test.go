@@ -33,7 +33,7 @@ func TestAnswers(t *testing.T) {
 		{"live while draining", draining, "GET", "/livez", 200, `{"status":"ok"}`},
 		{"ready", ready, "GET", "/readyz", 200, `{"status":"ok"}`},
 		{"not ready says why", draining, "GET", "/readyz", 503, `{"error":"not ready","reason":"draining"}`},
-		{"listeners", draining, "GET", "/api/listeners", 200, `[{"protocol":"amqp","address":"127.0.0.1:5672"}]`},
+		{"listeners", draining, "GET", "/api/listeners", 200, `[{"protocol":"amqp","address":"127.0.0.1:5672","tls":false,"websocket":false}]`},
 		{"nothing there", ready, "GET", "/livez/", 404, `{"error":"Object Not Found","reason":"nothing is at /livez/"}`},
 		{"root", ready, "GET", "/", 404, `{"error":"Object Not Found","reason":"nothing is at /"}`},
 		{"alarms before the data is open", ready, "GET", "/api/health/checks/alarms", 503, `{"status":"failed","reason":"the data directory is not open yet"}`},
@@ -42,7 +42,7 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			newServer(test.ready, Listener{"amqp", "127.0.0.1:5672"}).ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
+			newServer(test.ready, Listener{Protocol: "amqp", Address: "127.0.0.1:5672"}).ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
 			if w.Code != test.status || w.Body.String() != test.body+"\n" {
 				t.Errorf("%d %s, want %d %s", w.Code, w.Body, test.status, test.body)
 			}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,6 +25,53 @@ func read(t *testing.T, elements ...string) (name string, src []byte) {
 	return name, src
 }
 
+// placeless is g with its listeners anywhere in the file.
+func placeless(g Gateway) Gateway {
+	for _, k := range g.Listeners.kinds() {
+		for i := range *k.list {
+			(*k.list)[i].Where = topology.Where{}
+		}
+	}
+	return g
+}
+
+func TestListenersHaveOptions(t *testing.T) {
+	g, err := ParseGateway("g.yaml", []byte(`
+listeners:
+  amqp: off
+  amqps: 0.0.0.0:5671
+  mqtt:
+    - 127.0.0.1:1883
+    - {address: 0.0.0.0:1884, proxy-protocol: true, connections: 7, connection-rate: 50}
+  mqtts:
+    address: 0.0.0.0:8883
+    tls: {certificate: devices.pem, key: devices.key, client-certificates: require, minimum-version: 1.3, certificate-user: common-name}
+  wss: {address: 0.0.0.0:443, origins: ["https://App.example.com", "*"], tls: {client-certificates: off}}
+tls: {certificate: server.pem, key: server.key, client-ca: ca.pem}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(line, column int, value string) topology.Text {
+		return topology.Text{Where: topology.Where{File: "g.yaml", Line: line, Column: column}, Value: value}
+	}
+	shared := TLS{text(12, 20, "server.pem"), text(12, 37, "server.key"), text(12, 60, "ca.pem"), CertificatesRequest, tls.VersionTLS12, UserDistinguishedName}
+	pages := shared
+	devices := TLS{text(10, 24, "devices.pem"), text(10, 42, "devices.key"), shared.ClientCA, CertificatesRequire, tls.VersionTLS13, UserCommonName}
+	pages.ClientCertificates = CertificatesOff
+	want := Listeners{
+		AMQPS: []Listener{{Address: "0.0.0.0:5671", TLS: shared}},
+		STOMP: Default().Listeners.STOMP,
+		MQTT:  []Listener{{Address: "127.0.0.1:1883"}, {Address: "0.0.0.0:1884", ProxyProtocol: true, Connections: 7, Rate: 50}},
+		MQTTS: []Listener{{Address: "0.0.0.0:8883", TLS: devices}},
+		HTTP:  Default().Listeners.HTTP,
+		WSS:   []Listener{{Address: "0.0.0.0:443", Origins: []string{"https://app.example.com", "*"}, TLS: pages}},
+	}
+	if got := placeless(g).Listeners; !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+}
+
 func TestFileOverridesDefaults(t *testing.T) {
 	name, _ := read(t, "gateway", "whole.yaml")
 	g, err := Load(name)
@@ -32,7 +80,8 @@ func TestFileOverridesDefaults(t *testing.T) {
 	}
 	want := Gateway{
 		Data:      "/var/lib/tridge",
-		Listeners: Listeners{AMQP: "0.0.0.0:5672", STOMP: Off, MQTT: "[::]:1883", HTTP: "[::]:1883"},
+		Listeners: Listeners{AMQP: at("0.0.0.0:5672"), MQTT: at("[::]:1883"), HTTP: at("[::]:1883")},
+		TLS:       Default().TLS,
 		Users:     []User{{topology.Where{File: name, Line: 8, Column: 5}, "alice", "AAAA", "1:A:B:C"}},
 		VHosts:    []VHost{{topology.Where{File: name, Line: 11, Column: 10}, "tenants"}, {topology.Where{File: name, Line: 11, Column: 27}, "/test"}},
 		Limits:    Limits{50, 16 << 20, 3 * time.Second},
@@ -40,7 +89,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 		Store:     Store{SyncInterval, 64 << 20, 32 << 20},
 		Alarms:    Alarms{0.5, 2 << 30, 1 << 30},
 	}
-	if !reflect.DeepEqual(g, want) {
+	if g = placeless(g); !reflect.DeepEqual(g, want) {
 		t.Errorf("got\n%+v, want\n%+v", g, want)
 	}
 }
@@ -56,7 +105,7 @@ func TestEmptyFileMeansDefaults(t *testing.T) {
 
 func TestShippedFileIsTheDefaults(t *testing.T) {
 	g, err := Load(filepath.Join("..", "gateway.yaml"))
-	if err != nil || !reflect.DeepEqual(g, Default()) {
+	if g = placeless(g); err != nil || !reflect.DeepEqual(g, Default()) {
 		t.Errorf("got %+v, %v, want %+v", g, err, Default())
 	}
 }

@@ -1,12 +1,10 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -18,20 +16,13 @@ import (
 type Gateway struct {
 	Data      string // the data directory
 	Listeners Listeners
+	TLS       TLS // what listeners that encrypt do not say themselves
 	Users     []User
 	VHosts    []VHost
 	Limits    Limits
 	Log       Log
 	Store     Store
 	Alarms    Alarms
-}
-
-// Off, as an address, means that nothing listens.
-const Off = "off"
-
-// Listeners are the addresses the gateway listens on: host:port, port 0 for any that is free, or Off.
-type Listeners struct {
-	AMQP, STOMP, MQTT, HTTP string
 }
 
 // User may log in besides the built-in guest.
@@ -89,8 +80,9 @@ func Default() Gateway {
 	return Gateway{
 		Data: "data",
 		Listeners: Listeners{
-			AMQP: "127.0.0.1:5672", STOMP: "127.0.0.1:61613", MQTT: "127.0.0.1:1883", HTTP: "127.0.0.1:15672",
+			AMQP: at("127.0.0.1:5672"), STOMP: at("127.0.0.1:61613"), MQTT: at("127.0.0.1:1883"), HTTP: at("127.0.0.1:15672"),
 		},
+		TLS:    TLS{ClientCertificates: CertificatesRequest, MinimumVersion: tls.VersionTLS12, CertificateUser: UserDistinguishedName},
 		Limits: Limits{Connections: 10_000, MessageSize: 128 << 20, Handshake: 10 * time.Second},
 		Log:    Log{Level: slog.LevelInfo},
 		Store:  Store{Sync: SyncAlways},
@@ -112,6 +104,7 @@ func ParseGateway(name string, src []byte) (Gateway, error) {
 	g, d := Default(), &document{file: name}
 	if n := d.root(src); n != nil && !isNull(n) {
 		d.gateway(n, &g)
+		d.resolve(&g)
 	}
 	return g, errors.Join(d.errs...)
 }
@@ -119,15 +112,8 @@ func ParseGateway(name string, src []byte) (Gateway, error) {
 func (d *document) gateway(n *yaml.Node, g *Gateway) {
 	d.mapping(n,
 		optional("data", d.text(&g.Data)),
-		optional("listeners", func(n *yaml.Node) {
-			d.mapping(n,
-				optional("amqp", d.address(&g.Listeners.AMQP)),
-				optional("stomp", d.address(&g.Listeners.STOMP)),
-				optional("mqtt", d.address(&g.Listeners.MQTT)),
-				optional("http", d.address(&g.Listeners.HTTP)),
-				later("amqps"), later("stomps"), later("mqtts"), later("https"), later("ws"), later("wss"),
-			)
-		}),
+		optional("listeners", func(n *yaml.Node) { d.listeners(n, &g.Listeners) }),
+		optional("tls", func(n *yaml.Node) { d.tls(n, &g.TLS) }),
 		optional("users", func(n *yaml.Node) {
 			d.list(n, func(n *yaml.Node) { d.user(n, g) })
 		}),
@@ -165,7 +151,7 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 				optional("disk-free-limit", d.size(&g.Alarms.DiskFree, 0, 1<<60)),
 			)
 		}),
-		later("tls"), later("permissions"), later("policies"), later("cluster"),
+		later("permissions"), later("policies"), later("cluster"),
 	)
 }
 
@@ -195,32 +181,4 @@ func (d *document) vhost(n *yaml.Node, g *Gateway) {
 		}
 	}
 	g.VHosts = append(g.VHosts, v)
-}
-
-func (d *document) address(into *string) func(*yaml.Node) {
-	return func(n *yaml.Node) {
-		// off without quotes is a truth value to some readers of YAML; here it is the word.
-		if v := target(n); v.Kind != yaml.ScalarNode {
-			d.fail(n, "this should be an address like 127.0.0.1:5672, or off, not %s", describe(v))
-		} else if err := CheckAddress(v.Value); err != nil {
-			d.fail(n, "%v", err)
-		} else {
-			*into = v.Value
-		}
-	}
-}
-
-// CheckAddress says what is wrong with an address to listen on.
-func CheckAddress(address string) error {
-	if address == Off {
-		return nil
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%q is not an address: it is written HOST:PORT, like 127.0.0.1:5672, or %s", address, Off)
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return fmt.Errorf("%q is not an address: the port is a number from 0 (any that is free) to 65535", address)
-	}
-	return nil
 }

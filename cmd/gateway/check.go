@@ -13,6 +13,7 @@ import (
 	"tridge/config"
 	"tridge/core/auth"
 	"tridge/core/topology"
+	"tridge/transport"
 )
 
 // parsers are the words each protocol has for addresses.
@@ -36,6 +37,9 @@ func readFiles(s *settings) (files, error) {
 		errs = append(errs, err)
 	}
 	if f.users, err = users(f.gateway); err != nil {
+		errs = append(errs, err)
+	}
+	if err := checkCertificates(f.gateway.Listeners); err != nil {
 		errs = append(errs, err)
 	}
 	if s.routes != "" {
@@ -68,6 +72,34 @@ func users(g config.Gateway) (*auth.Users, error) {
 		return nil, errors.Join(errs...)
 	}
 	return auth.NewUsers(list)
+}
+
+// checkCertificates reads the files that listeners name.
+func checkCertificates(l config.Listeners) error {
+	var errs []error
+	told := map[topology.Where]bool{} // several listeners may name one file at one place
+	for _, t := range encrypting(l) {
+		if t.Certificate.Value == "" || t.Key.Value == "" {
+			continue // reported when the file was read
+		}
+		settings := settingsOf(t)
+		for _, err := range flatten(settings.Check()) {
+			at := t.Certificate.Where
+			if wrong, ok := errors.AsType[*transport.FileError](err); ok {
+				switch wrong.File {
+				case t.Key.Value:
+					at = t.Key.Where
+				case t.ClientCA.Value:
+					at = t.ClientCA.Where
+				}
+			}
+			if !told[at] {
+				told[at] = true
+				errs = append(errs, &topology.Error{Where: at, Text: err.Error()})
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // check prints everything that is wrong with both files.

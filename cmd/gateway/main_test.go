@@ -40,9 +40,17 @@ func TestFlagWinsOverEnvironmentOverFileOverDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Listeners{AMQP: "flag:1", STOMP: "environment:1", MQTT: "file:1", HTTP: config.Default().Listeners.HTTP}
-	if g.Listeners != want || g.Data != "from-file" {
-		t.Errorf("got %+v %s, want %+v", g.Listeners, g.Data, want)
+	l := g.Listeners
+	for _, each := range []struct {
+		got  []config.Listener
+		want string
+	}{{l.AMQP, "flag:1"}, {l.STOMP, "environment:1"}, {l.MQTT, "file:1"}, {l.HTTP, config.Default().Listeners.HTTP[0].Address}} {
+		if len(each.got) != 1 || each.got[0].Address != each.want {
+			t.Errorf("got %+v, want %s", each.got, each.want)
+		}
+	}
+	if g.Data != "from-file" {
+		t.Errorf("got %s", g.Data)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"runtime"
 	"sync"
 	"time"
@@ -24,6 +23,7 @@ import (
 	"tridge/core/topology"
 	"tridge/core/wal"
 	"tridge/internal/vfs"
+	"tridge/transport"
 )
 
 // product is the name peers are told.
@@ -52,7 +52,12 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	now := &state{reason: errRecovering}
-	open := &listeners{state: now, stdout: stdout, log: log, failed: fail}
+	open := &listeners{
+		state: now, stdout: stdout, log: log, failed: fail, limits: f.gateway.Limits, certificates: map[config.TLS]*transport.Certificate{},
+	}
+	if err := open.readCertificates(f.gateway.Listeners); err != nil {
+		return err
+	}
 
 	// HTTP comes first and goes last: it is where people look when the rest does not answer.
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx))
@@ -67,8 +72,14 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 			return err
 		},
 	})
-	if err := open.start(watching, &watchers, "http", f.gateway.Listeners.HTTP, web.Serve); err != nil {
-		return err
+	open.followCertificates(watching, &watchers)
+	for _, e := range []endpoint{
+		{name: "http", list: f.gateway.Listeners.HTTP}, {name: "https", secure: true, list: f.gateway.Listeners.HTTPS},
+	} {
+		e.protocols, e.quiet, e.handler = []string{"http"}, true, open.served(&watchers, web.Serve)
+		if err := open.start(watching, &watchers, e); err != nil {
+			return err
+		}
 	}
 
 	memory := memoryLimit(f.gateway.Alarms)
@@ -154,19 +165,18 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	accepting, drain := context.WithCancel(context.WithoutCancel(ctx))
 	defer drain()
 	var sessions sync.WaitGroup
-	for _, each := range []struct {
-		protocol, address string
-		handler           session.Handler
-	}{
-		{"amqp", f.gateway.Listeners.AMQP, applications},
-		{"stomp", f.gateway.Listeners.STOMP, legacy},
-		{"mqtt", f.gateway.Listeners.MQTT, devices},
+	addresses, overWeb := f.gateway.Listeners, open.webSocket(devices, legacy)
+	for _, e := range []endpoint{
+		{name: "amqp", protocols: []string{"amqp"}, list: addresses.AMQP, handler: same(applications)},
+		{name: "amqps", protocols: []string{"amqp"}, list: addresses.AMQPS, handler: same(applications), secure: true},
+		{name: "stomp", protocols: []string{"stomp"}, list: addresses.STOMP, handler: same(legacy)},
+		{name: "stomps", protocols: []string{"stomp"}, list: addresses.STOMPS, handler: same(legacy), secure: true},
+		{name: "mqtt", protocols: []string{"mqtt"}, list: addresses.MQTT, handler: same(devices)},
+		{name: "mqtts", protocols: []string{"mqtt"}, list: addresses.MQTTS, handler: same(devices), secure: true},
+		{name: "ws", protocols: []string{"mqtt", "stomp"}, list: addresses.WS, handler: overWeb, webSocket: true},
+		{name: "wss", protocols: []string{"mqtt", "stomp"}, list: addresses.WSS, handler: overWeb, webSocket: true, secure: true},
 	} {
-		err = open.start(accepting, &sessions, each.protocol, each.address, func(ctx context.Context, ln net.Listener) error {
-			l := &session.Listener{Listener: ln, Limits: session.Limits{Connections: limits.Connections}, Log: log.With("proto", each.protocol)}
-			return l.Serve(ctx, each.handler)
-		})
-		if err != nil {
+		if err = open.start(accepting, &sessions, e); err != nil {
 			break
 		}
 	}

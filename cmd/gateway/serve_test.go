@@ -151,7 +151,7 @@ func TestVirtualHostsOfTheFileMayBeEntered(t *testing.T) {
 }
 
 func TestListenErrorsAreExplained(t *testing.T) {
-	err := listenError("mqtt", "example.invalid:1", errors.New("no such host"))
+	err := listenError(endpoint{name: "mqtt"}, "example.invalid:1", errors.New("no such host"))
 	if !strings.Contains(err.Error(), "--mqtt") || !strings.Contains(err.Error(), "no such host") {
 		t.Errorf("got %v", err)
 	}

@@ -28,10 +28,10 @@ func (s *settings) options() []option {
 		{"config", "FILE", "GATEWAY_CONFIG", "gateway.yaml: users, limits, addresses; without, the defaults", &s.config},
 		{"routes", "FILE", "GATEWAY_ROUTES", "routes.yaml: exchanges, queues and routes; without, what the data directory has", &s.routes},
 		{"data", "DIR", "GATEWAY_DATA", "the data directory; default ./data", &s.data},
-		{"amqp", "ADDR", "GATEWAY_AMQP", "where AMQP 0-9-1 clients connect: HOST:PORT, or off; port 0 picks a free one; default " + config.Default().Listeners.AMQP, &s.amqp},
-		{"stomp", "ADDR", "GATEWAY_STOMP", "the same for STOMP; default " + config.Default().Listeners.STOMP, &s.stomp},
-		{"mqtt", "ADDR", "GATEWAY_MQTT", "the same for MQTT; default " + config.Default().Listeners.MQTT, &s.mqtt},
-		{"http", "ADDR", "GATEWAY_HTTP", "the same for HTTP: /livez, /readyz, /api/listeners; default " + config.Default().Listeners.HTTP, &s.http},
+		{"amqp", "ADDR", "GATEWAY_AMQP", "where AMQP 0-9-1 clients connect: HOST:PORT, or off; port 0 picks a free one; default " + config.Default().Listeners.AMQP[0].Address, &s.amqp},
+		{"stomp", "ADDR", "GATEWAY_STOMP", "the same for STOMP; default " + config.Default().Listeners.STOMP[0].Address, &s.stomp},
+		{"mqtt", "ADDR", "GATEWAY_MQTT", "the same for MQTT; default " + config.Default().Listeners.MQTT[0].Address, &s.mqtt},
+		{"http", "ADDR", "GATEWAY_HTTP", "the same for HTTP: /livez, /readyz, /api/listeners; default " + config.Default().Listeners.HTTP[0].Address, &s.http},
 	}
 }
 
@@ -81,16 +81,31 @@ func (s *settings) gateway() (config.Gateway, error) {
 			return g, err
 		}
 	}
+	if s.data != "" {
+		g.Data = s.data
+	}
 	for _, each := range []struct {
 		said string
-		into *string
+		into *[]config.Listener
 	}{
-		{s.data, &g.Data},
 		{s.amqp, &g.Listeners.AMQP}, {s.stomp, &g.Listeners.STOMP}, {s.mqtt, &g.Listeners.MQTT}, {s.http, &g.Listeners.HTTP},
 	} {
 		if each.said != "" {
-			*each.into = each.said
+			*each.into = replaced(*each.into, each.said)
 		}
 	}
 	return g, nil
+}
+
+// replaced is the one listener that an address said here leaves of a list. What the file says about the first stays.
+func replaced(list []config.Listener, address string) []config.Listener {
+	if address == config.Off {
+		return nil
+	}
+	l := config.Listener{}
+	if len(list) > 0 {
+		l = list[0]
+	}
+	l.Address = address
+	return []config.Listener{l}
 }
