@@ -23,6 +23,7 @@ type Gateway struct {
 	Log       Log
 	Store     Store
 	Alarms    Alarms
+	MQTT      MQTT
 }
 
 // User may log in besides the built-in guest.
@@ -87,6 +88,7 @@ func Default() Gateway {
 		Log:    Log{Level: slog.LevelInfo},
 		Store:  Store{Sync: SyncAlways},
 		Alarms: Alarms{MemoryShare: 0.6, DiskFree: 512 << 20},
+		MQTT:   defaultMQTT(),
 	}
 }
 
@@ -151,6 +153,7 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 				optional("disk-free-limit", d.size(&g.Alarms.DiskFree, 0, 1<<60)),
 			)
 		}),
+		optional("mqtt", func(n *yaml.Node) { d.mqtt(n, &g.MQTT) }),
 		later("permissions"), later("policies"), later("cluster"),
 	)
 }

@@ -86,6 +86,8 @@ func (d *decoder) decodeConnect(header byte, body []byte, will propertySet) (*co
 		expiry:       properties.SessionExpiryInterval,
 		receiveLimit: int(properties.ReceiveMaximum),
 		packetLimit:  int(properties.MaximumPacketSize),
+		aliasLimit:   int(properties.TopicAliasMaximum),
+		responseInfo: properties.RequestResponseInfo == 1,
 	}
 	if c.authMethod == "" && c.authData != nil { // 5.0, 3.1.2.11.10
 		return nil, protocolError("authentication data without a method")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"tridge/core/confirm"
@@ -98,6 +99,9 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c.inlet.Init(nc, c.out, s.config.Gate, c.releaseHeld)
 	c.packets = newPacketReader(&c.inlet, s.limits.PacketSize)
 	c.source.Init(c.out, c)
+	from := c.address()
+	admitted := s.admission.enter(from, s.limits.PerAddress)
+	defer s.admission.leave(from, s.limits.PerAddress)
 	// A reader that waits for the peer is woken by a deadline in the past; one that waits for its writer, because the
 	// peer does not read, soon.
 	unblock := context.AfterFunc(c.ctx, func() {
@@ -106,11 +110,29 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	})
 	defer unblock()
 
-	err := c.handshake()
+	var err error
+	if admitted {
+		err = c.handshake()
+	} else {
+		err = errAddress
+	}
 	if err == nil {
 		err = c.read()
 	}
 	return c.finish(err)
+}
+
+// errAddress ends a connection that is one too many. Nothing is read or said: whoever opens them by the thousand shall not
+// cost more.
+var errAddress = errors.New("mqtt: too many connections from one address")
+
+// address is where the peer is; the zero one when that is not known.
+func (c *conn) address() netip.Addr {
+	remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return remote.Addr().Unmap()
 }
 
 // stop ends the connection from any goroutine; the first reason counts.
@@ -205,7 +227,7 @@ func (c *conn) disconnect(p disconnectPacket) error {
 		if c.connect.expiry == 0 && p.expiry != 0 { // 5.0, 3.14.2.2.2
 			return protocolError("session expiry raised from 0")
 		}
-		c.session.expiry = p.expiry
+		c.session.expiry = min(p.expiry, c.server.limits.sessionExpiry())
 	}
 	if c.version < version5 || p.reason == ReasonSuccess {
 		c.bye = true // [MQTT-3.1.2-10]

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -60,13 +59,18 @@ func (c *conn) handshake() error {
 // accept lets the client in and gives it its session.
 func (c *conn) accept() error {
 	p := c.connect
+	if !c.server.admission.letIn(c.server.limits.ConnectRate) {
+		return &Error{Reason: ReasonConnectionRateExceeded, Text: "connection rate exceeded"}
+	}
 	assigned, err := c.identify()
 	if err != nil {
 		return err
 	}
-	if err := validWill(p.will); err != nil {
+	if err := c.server.limits.validWill(p.will); err != nil {
 		return err
 	}
+	expiry, keepAlive := p.expiry, p.keepAlive
+	c.server.limits.grant(p)
 	var proven string
 	var proof []byte
 	if p.authMethod != "" { // 5.0, 4.12
@@ -79,8 +83,15 @@ func (c *conn) accept() error {
 		receiveLimit: uint16(limits.ReceiveMaximum),
 		packetLimit:  uint32(limits.PacketSize),
 		aliasLimit:   uint16(limits.TopicAliases),
+		expiry:       p.expiry,
+		hasExpiry:    p.expiry != expiry,
+		keepAlive:    uint16(p.keepAlive / time.Second),
+		hasKeepAlive: p.keepAlive != keepAlive,
 		authMethod:   p.authMethod,
 		authData:     proof,
+	}
+	if prefix := c.server.config.ResponsePrefix; p.responseInfo && prefix != "" {
+		connack.responseInfo = prefix + p.clientID
 	}
 	if assigned {
 		connack.assignedID = p.clientID
@@ -107,7 +118,7 @@ func (c *conn) accept() error {
 	c.log = c.log.With("vhost", cs.key.vhost, "client", cs.key.clientID)
 	c.publisher = host.Router.NewPublisher(cs.origin)
 	c.ingress = ingress{clientID: p.clientID, user: c.user, replies: host.Replies, losses: &c.server.losses}
-	c.egress = egress{version: c.version, packetLimit: p.packetLimit, replies: host.Replies, losses: &c.server.losses}
+	c.egress = egress{version: c.version, packetLimit: p.packetLimit, aliasLimit: min(p.aliasLimit, c.server.limits.SendAliases), replies: host.Replies, losses: &c.server.losses}
 	c.beat()
 
 	c.member = c.server.config.Sessions.Enter(c.net, session.Info{
@@ -161,15 +172,17 @@ func (c *conn) identify() (assigned bool, err error) {
 }
 
 // validWill checks what the codec leaves to us. Wills to topics of the gateway are refused like any other publish.
-func validWill(w *willPacket) error {
+func (l *Limits) validWill(w *willPacket) error {
 	if w == nil {
 		return nil
 	}
 	switch p := &w.publish; {
-	case !validTopicName(p.topic), strings.HasPrefix(p.topic, "$"):
+	case !validTopicName(p.topic), strings.HasPrefix(p.topic, "$"), l.tooDeep(p.topic):
 		return &Error{Reason: ReasonTopicNameInvalid, Text: "will topic"}
 	case strings.ContainsAny(p.responseTopic, "+#"): // [MQTT-3.3.2-14]
 		return protocolError("wildcard in the response topic")
+	case p.misformed():
+		return &Error{Reason: ReasonPayloadFormatInvalid, Text: "will payload is not text"}
 	}
 	return nil
 }
@@ -185,9 +198,7 @@ func (c *conn) login(proven string) (Host, error) {
 	if proven != "" {
 		credentials = auth.Credentials{User: proven, Named: true, Proven: true}
 	}
-	if remote, err := netip.ParseAddrPort(c.net.RemoteAddr().String()); err == nil {
-		credentials.Remote = remote.Addr()
-	}
+	credentials.Remote = c.address()
 	r, identity, err := c.server.config.Login(c.ctx, credentials, c.server.config.VHost)
 	switch {
 	case errors.Is(err, auth.ErrRefused):

@@ -18,8 +18,10 @@ const maxRemaining = 268_435_455
 type egress struct {
 	version     byte
 	packetLimit int     // bytes of the largest packet the client takes; 0 is no limit
+	aliasLimit  int     // topic aliases that may be set
 	replies     Replies // may be nil
 	losses      *Losses
+	aliases     map[string]uint16 // topics that have one
 
 	// scratch
 	topic      []byte
@@ -56,13 +58,22 @@ func (e *egress) appendPublish(dst []byte, m *message.Message, o *outgoing, now 
 	case encoded:
 		e.losses.add(LossTopicEncoded)
 	}
+	alias, known := e.alias(topic)
+	full := len(topic)
+	if known {
+		topic = topic[:0]
+	}
 	size := 2 + len(topic) + len(m.Body)
 	if o.qos > 0 {
 		size += 2
 	}
 	var properties []byte
 	if e.version == version5 {
-		properties = e.appendProperties(e.properties[:0], m, o, now)
+		properties = e.properties[:0]
+		if alias > 0 {
+			properties = binary.BigEndian.AppendUint16(append(properties, 0x23), alias)
+		}
+		properties = e.appendProperties(properties, m, o, now)
 		e.properties = properties
 		size += varintSize(len(properties)) + len(properties)
 	} else {
@@ -76,6 +87,9 @@ func (e *egress) appendPublish(dst []byte, m *message.Message, o *outgoing, now 
 		e.losses.add(LossPacketTooLarge)
 		return dst, false
 	}
+	if alias > 0 && !known { // from here on nothing keeps it from being sent
+		e.aliases[string(e.topic[:full])] = alias
+	}
 	dst = append(dst, byte(typePublish)<<4|bit(o.dup)<<3|o.qos<<1|bit(o.retain))
 	dst = appendVarint(dst, size)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic)))
@@ -88,6 +102,24 @@ func (e *egress) appendPublish(dst []byte, m *message.Message, o *outgoing, now 
 		dst = append(dst, properties...)
 	}
 	return append(dst, m.Body...), true
+}
+
+// maxAliased is the longest topic that gets an alias: the memory is ours, too.
+const maxAliased = 256
+
+// alias returns the alias that a topic has or is to get, 0 for none (5.0, section 3.3.2.3.4). Those that come first keep
+// theirs: a client that gets more topics than it takes aliases is not sent each of them twice.
+func (e *egress) alias(topic []byte) (alias uint16, known bool) {
+	if e.aliasLimit <= 0 {
+		return 0, false
+	}
+	if alias, known = e.aliases[string(topic)]; known || len(e.aliases) >= e.aliasLimit || len(topic) > maxAliased {
+		return alias, known
+	}
+	if e.aliases == nil {
+		e.aliases = map[string]uint16{}
+	}
+	return uint16(len(e.aliases) + 1), false
 }
 
 func bit(b bool) byte {

@@ -46,6 +46,7 @@ type connackPacket struct {
 	receiveLimit   uint16
 	packetLimit    uint32
 	aliasLimit     uint16
+	responseInfo   string // "" for none
 	authMethod     string // "" for none
 	authData       []byte
 }
@@ -79,6 +80,9 @@ func appendConnack(dst []byte, version byte, c *connackPacket) []byte {
 		}
 		if c.hasKeepAlive {
 			p = binary.BigEndian.AppendUint16(append(p, 0x13), c.keepAlive)
+		}
+		if c.responseInfo != "" {
+			p = appendText(append(p, 0x1A), c.responseInfo)
 		}
 		p = appendAuthProperties(p, c.authMethod, c.authData)
 	}

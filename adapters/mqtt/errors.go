@@ -34,7 +34,8 @@ const (
 	ReasonPacketTooLarge          Reason = 0x95
 	ReasonQuotaExceeded           Reason = 0x97
 	ReasonAdministrativeAction    Reason = 0x98
-	ReasonSharedNotSupported      Reason = 0x9E
+	ReasonPayloadFormatInvalid    Reason = 0x99
+	ReasonConnectionRateExceeded  Reason = 0x9F
 )
 
 // Failed reports whether the code says that something was not done.
@@ -63,7 +64,8 @@ func (r Reason) inConnack(version byte) bool {
 		ReasonServerUnavailable:
 		return true
 	case ReasonUnspecified, ReasonMalformedPacket, ReasonProtocolError, ReasonImplementationSpecific,
-		ReasonBadAuthenticationMethod, ReasonTopicNameInvalid, ReasonPacketTooLarge, ReasonQuotaExceeded:
+		ReasonBadAuthenticationMethod, ReasonTopicNameInvalid, ReasonPacketTooLarge, ReasonQuotaExceeded,
+		ReasonPayloadFormatInvalid, ReasonConnectionRateExceeded:
 		return version == version5
 	}
 	return false

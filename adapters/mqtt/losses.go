@@ -34,6 +34,7 @@ const (
 	LossRefusedByQueue                // from 3.1.1: a queue at its limit closed the connection; others may get copies
 	LossHeld                          // a publish that an alarm held back when its connection ended: never confirmed
 	LossRefusedDelay                  // an x-delay above ten years: refused
+	LossPayloadFormat                 // a payload that is not the text it is said to be: refused
 	lossCount
 )
 
@@ -41,7 +42,7 @@ var lossNames = [lossCount]string{
 	"content-type", "content-encoding", "correlation-id", "reply-to", "message-id", "type", "app-id", "user-id",
 	"timestamp", "priority", "expiry", "payload-format", "headers", "header-name", "property-text", "topic-encoded",
 	"empty-key", "topic-too-long", "packet-too-large", "packet-encoding", "unsubscribed", "forged-stamp",
-	"refused-topic", "unknown-reply-token", "refused-by-queue", "held", "refused-delay",
+	"refused-topic", "unknown-reply-token", "refused-by-queue", "held", "refused-delay", "payload-format-invalid",
 }
 
 // String is the name of the loss in metrics.

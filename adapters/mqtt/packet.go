@@ -59,6 +59,8 @@ type connectPacket struct {
 	problemInfo  bool   // the client wants reason strings
 	expiry       uint32 // seconds; never for a 3.1.1 session that is not clean
 	receiveLimit int    // how many QoS 1 and 2 PUBLISH packets the client takes at once
+	aliasLimit   int    // topic aliases the client takes
+	responseInfo bool   // the client wants response information
 	packetLimit  int    // bytes of the largest packet the client takes; 0 is no limit
 }
 

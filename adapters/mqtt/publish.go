@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tridge/core/confirm"
 	"tridge/core/message"
@@ -22,6 +23,8 @@ func (c *conn) publish(p *publishPacket) error {
 	switch {
 	case !validTopicName(p.topic): // [MQTT-3.3.2-2]
 		return &Error{Reason: ReasonTopicNameInvalid, Text: "wildcard in a topic name"}
+	case c.server.limits.tooDeep(p.topic):
+		return &Error{Reason: ReasonTopicNameInvalid, Text: "too many levels in a topic name"}
 	case strings.ContainsAny(p.responseTopic, "+#"): // [MQTT-3.3.2-14]
 		return protocolError("wildcard in the response topic")
 	case p.qos == qos2 && c.isReceived(p.id):
@@ -52,13 +55,16 @@ func (c *conn) again(p *publishPacket, counted bool) error {
 // deliver publishes what publish has found good.
 func (c *conn) deliver(p *publishPacket) error {
 	c.server.passOverdue()
-	exchange, key, ok := c.address(p.topic)
+	exchange, key, ok := c.target(p.topic)
 	if !ok {
 		if strings.HasPrefix(p.topic, replyPrefix) {
 			// The address died with its connection, or is forged: to the client it has no subscriber.
 			return c.refuse(p, LossUnknownReplyToken, ReasonNoMatchingSubscribers)
 		}
 		return c.refuse(p, LossRefusedTopic, ReasonNotAuthorized)
+	}
+	if p.misformed() {
+		return c.refuse(p, LossPayloadFormat, ReasonPayloadFormatInvalid)
 	}
 	m := c.ingress.message(p, exchange, key, time.Now().UnixMilli())
 	if c.ingress.delay > router.MaxDelay {
@@ -92,6 +98,11 @@ func (c *conn) resolveAlias(p *publishPacket) error {
 	return nil
 }
 
+// misformed reports whether the payload is not the text that the publisher says it is (5.0, section 3.3.2.3.2).
+func (p *publishPacket) misformed() bool {
+	return p.hasFormat && p.format == 1 && !utf8.Valid(p.payload)
+}
+
 func (c *conn) isReceived(id uint16) bool {
 	_, ok := c.session.received[id]
 	return ok
@@ -109,9 +120,9 @@ func (c *conn) count() error {
 	return nil
 }
 
-// address is where a topic is published. Topics that begin with $ belong to the gateway, except the reply addresses it
+// target is where a topic is published. Topics that begin with $ belong to the gateway, except the reply addresses it
 // gave out.
-func (c *conn) address(topic string) (exchange, key string, ok bool) {
+func (c *conn) target(topic string) (exchange, key string, ok bool) {
 	if topic[0] != '$' {
 		return topicExchange, c.ingress.key(topic), true
 	}

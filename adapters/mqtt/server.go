@@ -29,7 +29,10 @@ type Config struct {
 
 	Gate  *session.Gate // holds publishes back while it is shut; nil never does
 	VHost string        // the virtual host of this listener's clients; "" is "/"
-	State State         // nil: sessions do not survive a restart
+	// ResponsePrefix begins the topic under which a 5.0 client that asks for response information gets its answers; its
+	// client identifier follows. "" gives none.
+	ResponsePrefix string
+	State          State // nil: sessions do not survive a restart
 	// Sessions shows and ends connections from outside; nil: nobody does.
 	Sessions *session.Registry
 	Limits   Limits
@@ -69,6 +72,17 @@ type Limits struct {
 	Filters        int           // filters of one session, and of one SUBSCRIBE or UNSUBSCRIBE; 10,000
 	UserProperties int           // user properties of one packet, and of one will; 1,000
 	ClientID       int           // bytes of a client identifier; 1,024
+	Levels         int           // levels of a topic or filter; 200
+	SendAliases    int           // topic aliases set towards a client that takes them; 32, below 0 for none
+
+	// SessionExpiry is the longest a session outlives its connection; 0 is for ever.
+	SessionExpiry time.Duration
+	// KeepAlive is the longest keep alive: a 5.0 client that asks for more, or for none, is told to keep it; 0 leaves it to
+	// the clients.
+	KeepAlive time.Duration
+	// ConnectRate is how many clients are let in a second, PerAddress how many connections one address has; 0 is any number.
+	ConnectRate int
+	PerAddress  int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -87,6 +101,8 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Filters, 10_000)
 	set(&l.UserProperties, 1000)
 	set(&l.ClientID, 1024)
+	set(&l.Levels, 200)
+	set(&l.SendAliases, 32)
 	l.PacketSize = min(l.PacketSize, maxRemaining+fixedHeader)
 	l.ReceiveMaximum, l.Inflight = min(l.ReceiveMaximum, maxPacketID), min(l.Inflight, maxPacketID)
 	return l
@@ -103,6 +119,7 @@ type Server struct {
 	connections atomic.Int64
 	overdue     overdue
 	shares      shares
+	admission   admission
 
 	// guarded by mu; leaf: call nothing while held
 	mu       sync.Mutex

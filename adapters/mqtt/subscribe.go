@@ -81,7 +81,7 @@ func (c *conn) failure(r Reason) byte {
 // changes it [MQTT-3.8.4-3].
 func (c *conn) addFilter(sub *subscription) (known bool, safe confirm.Receipt, reason Reason) {
 	cs := c.session
-	if _, _, ok := parseFilter(sub.filter); !ok { // [MQTT-4.7.1-1]
+	if _, _, ok := parseFilter(sub.filter); !ok || c.server.limits.tooDeep(sub.filter) { // [MQTT-4.7.1-1]
 		return false, safe, ReasonTopicFilterInvalid
 	}
 	_, known = find(cs.filters, sub.filter)

@@ -87,7 +87,7 @@ func serve(ctx context.Context, s *settings, stdout, stderr io.Writer) error {
 	b, err := broker.Open(broker.Config{
 		Dir: f.gateway.Data, VHosts: vhosts(f.gateway), BodyMemory: f.gateway.Store.BodyMemory, PositionMemory: f.gateway.Store.PositionMemory,
 		Log: wal.Options{Sync: syncOf(f.gateway.Store.Sync)}, Slog: log,
-		MemoryLimit: memory, DiskFree: f.gateway.Alarms.DiskFree,
+		MemoryLimit: memory, DiskFree: f.gateway.Alarms.DiskFree, Session: f.gateway.MQTT.Session,
 	})
 	switch {
 	case errors.Is(err, broker.ErrInUse):
@@ -128,7 +128,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	limits := f.gateway.Limits
 	devices, err := mqtt.NewServer(mqtt.Config{
 		Login: login, SCRAM: f.users.SCRAM, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Sessions: members, Log: log.With("proto", "mqtt"),
-		Limits: mqtt.Limits{Handshake: limits.Handshake, PacketSize: int(limits.MessageSize)},
+		Limits: mqttLimits(f.gateway), ResponsePrefix: f.gateway.MQTT.ResponsePrefix,
 	})
 	if err != nil {
 		return err
@@ -227,6 +227,15 @@ func newLogin(users *auth.Users, b *broker.Broker) func(context.Context, auth.Cr
 			return nil, identity, fmt.Errorf("virtual host %q is not there", vhost)
 		}
 		return host.Router, identity, nil
+	}
+}
+
+func mqttLimits(g config.Gateway) mqtt.Limits {
+	m := g.MQTT
+	return mqtt.Limits{
+		Handshake: g.Limits.Handshake, PacketSize: int(g.Limits.MessageSize), Inflight: m.Inflight, ReceiveMaximum: m.ReceiveMaximum,
+		TopicAliases: m.TopicAliases, Filters: m.Filters, Levels: m.Levels, SessionExpiry: m.SessionExpiry, KeepAlive: m.KeepAlive,
+		ConnectRate: m.ConnectRate, PerAddress: m.ConnectionsPerAddress,
 	}
 }
 

@@ -43,6 +43,9 @@ type Config struct {
 	// below 0 nothing stays that can leave.
 	PositionMemory int64
 
+	// Session bounds the queues of MQTT sessions and of shared subscriptions.
+	Session queue.SessionLimits
+
 	// MemoryLimit is the resident memory of the process, in bytes, over which publishers are held back; 0 is no limit.
 	MemoryLimit int64
 	// DiskFree is how much of the data directory's file system must be free, in bytes, or publishers are held back; 0

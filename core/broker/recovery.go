@@ -144,6 +144,7 @@ func (r *recovery) build() error {
 		v := &VHost{Retained: retained.New(name, r.log, r.config.Slog), Replies: book}
 		v.Router = router.New(router.Config{
 			Name: name, Log: r.log, Retainer: v.Retained, Replies: book, NextID: ids.take, Bodies: r.bodies, Pager: r.pager, Clock: r.clock, Slog: r.config.Slog,
+			Session: r.config.Session,
 		})
 		queues, err := v.Router.Restore(rows[name])
 		if err != nil {

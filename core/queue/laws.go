@@ -46,6 +46,8 @@ type Options struct {
 
 	// DropTransientWhenIdle drops messages that are not durable while nobody consumes (MQTT QoS 0, [MQTT-3.1.2-5]).
 	DropTransientWhenIdle bool
+	// Session bounds such a queue further.
+	Session SessionLimits
 
 	// Bodies bounds what waits in memory; nil for no limit. Queues share it.
 	Bodies *Budget
@@ -65,6 +67,18 @@ type Options struct {
 
 	// Unused is called, with no lock held, when the queue has not been used for Expires. It may be in use again.
 	Unused func()
+}
+
+// SessionLimits bound what waits for a client that is not there, or does not read.
+type SessionLimits struct {
+	// IdleLength and IdleBytes are how many messages, and how many bytes of their bodies, wait while nobody consumes: the
+	// oldest leave for the next.
+	IdleLength, IdleBytes Limit
+	// Age is how long messages wait at most, in milliseconds; 0 for ever.
+	Age int64
+	// BehindLength and BehindBytes are how much waits when a message that is not durable is dropped instead of added, because
+	// its consumer is behind. Those that are durable are never.
+	BehindLength, BehindBytes Limit
 }
 
 // Stats is a snapshot of a queue's counters.

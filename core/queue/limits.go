@@ -71,11 +71,24 @@ func (q *Local) over(n int, size int64) bool {
 	return l.MaxLength.exceededBy(int64(q.ready.len+n)) || l.MaxBytes.exceededBy(q.ready.bytes+size)
 }
 
+// behind reports whether a message that is not durable is to be dropped: nobody is there for it, or who is does not keep up.
+func (q *Local) behind(size int64) bool {
+	l := q.laws()
+	return l.DropTransientWhenIdle && (len(q.subs) == 0 ||
+		l.Session.BehindLength.exceededBy(int64(q.ready.len+1)) || l.Session.BehindBytes.exceededBy(q.ready.bytes+size))
+}
+
+// stale reports whether too much waits for a client that is not there.
+func (q *Local) stale() bool {
+	l := &q.laws().Session
+	return len(q.subs) == 0 && (l.IdleLength.exceededBy(int64(q.ready.len)) || l.IdleBytes.exceededBy(q.ready.bytes))
+}
+
 // surplus reports whether messages have to leave from the head.
 func (q *Local) surplus() bool {
 	l := q.laws()
 	if l.Overflow != DropHead || !q.over(0, 0) {
-		return false
+		return q.stale()
 	}
 	length, bytes := l.MaxLength, l.MaxBytes
 	if length != AtMost(0) && bytes != AtMost(0) || q.hungry() == 0 {

@@ -121,7 +121,7 @@ func (q *Local) put(m *message.Message, at Pos, refuse bool) (left []Delivery, e
 		return nil, ErrClosed
 	case refuse && q.laws().Overflow != DropHead && q.over(1, int64(size)):
 		return q.refuse(m, at)
-	case !m.Durable() && q.laws().DropTransientWhenIdle && len(q.subs) == 0:
+	case !m.Durable() && q.behind(int64(size)):
 		q.counts.lost().dropped++
 		q.mu.Unlock()
 		return nil, nil

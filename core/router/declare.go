@@ -160,6 +160,12 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
 		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Slog: r.slog,
 	}
+	if s.DropTransientWhenIdle {
+		o.Session = r.session
+		if age := r.session.Age; age > 0 && (!o.HasTTL || age < o.TTL) {
+			o.HasTTL, o.TTL = true, age
+		}
+	}
 	if s.Expires > 0 {
 		o.Unused = func() { r.deleteUnused(e) }
 	}

@@ -36,9 +36,11 @@ type Config struct {
 	// NextID returns a queue id never used before, and rows to be written before it is used.
 	NextID func() (id uint32, rows []queue.Row)
 	Bodies *queue.Budget // what all queues keep in memory; nil for no limit
-	Pager  *queue.Pager  // bounds the memory of positions; nil for no limit
-	Clock  *queue.Clock  // has messages and queues expire on time; nil: messages when they are taken, queues never, and what is delayed stays so
-	Slog   *slog.Logger
+	// Session bounds the queues of sessions: those that DropTransientWhenIdle.
+	Session queue.SessionLimits
+	Pager   *queue.Pager // bounds the memory of positions; nil for no limit
+	Clock   *queue.Clock // has messages and queues expire on time; nil: messages when they are taken, queues never, and what is delayed stays so
+	Slog    *slog.Logger
 }
 
 // Router is one virtual host: its exchanges, queues and bindings.
@@ -50,6 +52,7 @@ type Router struct {
 	replies  Replies
 	nextID   func() (uint32, []queue.Row)
 	bodies   *queue.Budget
+	session  queue.SessionLimits
 	pager    *queue.Pager
 	clock    *queue.Clock
 	slog     *slog.Logger
@@ -90,6 +93,7 @@ type queueEntry struct {
 func New(c Config) *Router {
 	r := &Router{
 		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, bodies: c.Bodies, pager: c.Pager, clock: c.Clock, slog: c.Slog,
+		session:   c.Session,
 		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
 	}
 	r.dead.publisher = r.NewPublisher(0)
