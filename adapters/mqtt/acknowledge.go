@@ -91,6 +91,7 @@ func (c *conn) pubrec(a ackPacket) error {
 		c.releasing = append(c.releasing, a.id)
 	default:
 		s.state = slotReleased
+		c.answers++
 		b = appendAck(b, c.version, typePubrel, a.id, ReasonSuccess)
 	}
 	ticket := c.tickets
@@ -191,6 +192,7 @@ func (r *releaser) Confirmed(_, last uint64, err error) {
 		done++
 		s.state = slotReleased
 		if !c.closed {
+			c.answers++
 			b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
 		}
 	}

@@ -37,6 +37,8 @@ type conn struct {
 	log     *slog.Logger
 	member  *session.Member
 
+	told told
+
 	// reader goroutine
 	packets   *packetReader
 	decoder   decoder
@@ -48,6 +50,7 @@ type conn struct {
 	acked     []queue.Delivery // acknowledged and not settled yet
 	unsettled []*feed          // that have such
 	enhanced  enhanced
+	in        traffic // what it has read
 	opening   []*feed // wait for the answer to what opened them
 	accepted  bool    // CONNACK said yes
 	bye       bool    // DISCONNECT came: no will
@@ -55,6 +58,7 @@ type conn struct {
 
 	// guarded by the outbox
 	order   confirm.Order[answer]
+	answers uint64 // packets written, PUBLISH apart
 	reply   []byte // the reply buffer while answers are released
 	inbound int    // QoS 1 and 2 PUBLISH packets of the client in progress
 	closed  bool   // our last packet is written: nothing may follow [MQTT-3.14.4-1]
@@ -149,7 +153,11 @@ func (c *conn) read() error {
 			present, err = c.server.limits.verify(c.version, header, body)
 		}
 		if err == nil {
+			c.in.packetsIn++
 			err = c.dispatch(header, body, present, private)
+		}
+		if err != nil || !c.packets.ready() {
+			c.tellIn()
 		}
 		if err == nil && !c.packets.ready() {
 			c.decoder.release()
@@ -180,6 +188,8 @@ func (c *conn) dispatch(header byte, body []byte, present propertySet, private b
 			return err
 		}
 		p.private = private
+		c.in.publishesIn++
+		c.in.publishBytesIn += uint64(len(p.payload))
 		return c.publish(p)
 	case typePuback, typePubrec, typePubrel, typePubcomp:
 		a, err := c.decoder.decodeAck(header, body)
@@ -201,6 +211,7 @@ func (c *conn) dispatch(header byte, body []byte, present propertySet, private b
 		return c.unsubscribe(id, filters)
 	case typePingreq:
 		b := c.out.Begin()
+		c.answers++
 		c.out.End(appendPingresp(b))
 		return nil
 	case typeDisconnect:
@@ -253,6 +264,7 @@ func (c *conn) settleAnswer(_ uint64, a answer, err error) {
 		c.inbound--
 	}
 	if err == nil && !c.closed {
+		c.answers++
 		c.reply = appendAck(c.reply, c.version, a.kind, a.id, a.reason)
 	}
 }
@@ -284,6 +296,7 @@ func (c *conn) fitsCodes(n int) error {
 func (c *conn) send(t packetType, id uint16, reason Reason) {
 	b := c.out.Begin()
 	if !c.closed {
+		c.answers++
 		b = appendAck(b, c.version, t, id, reason)
 	}
 	c.out.End(b)
@@ -304,6 +317,9 @@ func (c *conn) finish(err error) error {
 		}
 	}
 	c.member.Leave()
+	if c.accepted {
+		defer c.server.exit(c)
+	}
 	linger := c.goodbye(err)
 	c.out.Finish(goodbyeTime)
 	if c.session != nil {

@@ -135,8 +135,10 @@ func (c *conn) accept() error {
 	if err != nil {
 		return err
 	}
+	c.server.enter(c)
 	b := c.out.Begin()
 	b = appendConnack(b, c.version, &connack)
+	c.answers++
 	c.accepted, c.sub = true, sub
 	feeds := c.attach()
 	cs.inflight.limit, cs.inflight.window = limits.Inflight, min(p.receiveLimit, limits.Inflight)

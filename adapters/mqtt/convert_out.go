@@ -22,6 +22,8 @@ type egress struct {
 	replies     Replies // may be nil
 	losses      *Losses
 	aliases     map[string]uint16 // topics that have one
+	sent        uint64            // PUBLISH packets
+	sentBytes   uint64            // of their payloads
 
 	// scratch
 	topic      []byte
@@ -90,6 +92,8 @@ func (e *egress) appendPublish(dst []byte, m *message.Message, o *outgoing, now 
 	if alias > 0 && !known { // from here on nothing keeps it from being sent
 		e.aliases[string(e.topic[:full])] = alias
 	}
+	e.sent++
+	e.sentBytes += uint64(len(m.Body))
 	dst = append(dst, byte(typePublish)<<4|bit(o.dup)<<3|o.qos<<1|bit(o.retain))
 	dst = appendVarint(dst, size)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic)))

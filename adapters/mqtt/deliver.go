@@ -33,6 +33,7 @@ func (c *conn) Fill(dst []byte) (out []byte, more bool) {
 	if !more {
 		dst, more = c.fillQueue(dst, now, blocked)
 	}
+	c.tellOut()
 	c.unpark()
 	return dst, more
 }
@@ -188,6 +189,7 @@ func (c *conn) noneLeft() {
 func (c *conn) appendReleases(b []byte) []byte {
 	for _, id := range c.session.inflight.settleReturning() {
 		if !c.closed {
+			c.answers++
 			b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
 		}
 	}

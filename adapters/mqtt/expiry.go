@@ -84,6 +84,9 @@ func (s *Server) tick() {
 	s.passOverdue()
 	for _, d := range due {
 		if cs := d.session; cs.endsAt != 0 && cs.endsAt <= now {
+			s.mu.Lock()
+			s.expired++
+			s.mu.Unlock()
 			s.log.Info("session expired", "vhost", cs.key.vhost, "client", cs.key.clientID)
 			if err := s.end(cs); err != nil {
 				s.log.Error("expired session not removed", "vhost", cs.key.vhost, "client", cs.key.clientID, "err", err)
@@ -123,6 +126,9 @@ func (s *Server) Close() {
 	s.clock.stopped = true
 	if s.clock.timer != nil {
 		s.clock.timer.Stop()
+	}
+	if s.sys != nil {
+		s.sys.timer.Stop()
 	}
 	s.mu.Unlock()
 	s.clock.running.Wait()

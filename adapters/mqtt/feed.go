@@ -257,6 +257,7 @@ func (f *feed) Fill(dst []byte) (out []byte, more bool) {
 		return dst, false
 	}
 	dst = f.send(dst, sub, c.taken[:n], &options)
+	c.tellOut()
 	clear(c.taken[:n])
 	c.unpark()
 	return dst, true

@@ -29,6 +29,10 @@ type Config struct {
 
 	Gate  *session.Gate // holds publishes back while it is shut; nil never does
 	VHost string        // the virtual host of this listener's clients; "" is "/"
+	// SysInterval is how often the topics of $SYS are published to who subscribes to them; 0 never. Version is what one of
+	// them says.
+	SysInterval time.Duration
+	Version     string
 	// ResponsePrefix begins the topic under which a 5.0 client that asks for response information gets its answers; its
 	// client identifier follows. "" gives none.
 	ResponsePrefix string
@@ -125,6 +129,12 @@ type Server struct {
 	mu       sync.Mutex
 	sessions map[sessionKey]*clientSession
 	clock    clock
+	sys      *sys               // nil: nothing is published
+	live     map[*conn]struct{} // connections whose CONNECT was accepted
+	past     traffic            // of those that have ended
+	opened   uint64             // such connections ever
+	maximum  int                // sessions at once
+	expired  int                // sessions that have
 }
 
 var _ session.Handler = (*Server)(nil)
@@ -144,6 +154,7 @@ func NewServer(c Config) (*Server, error) {
 			return nil, fmt.Errorf("mqtt: restore sessions: %w", err)
 		}
 	}
+	s.startSys()
 	return s, nil
 }
 

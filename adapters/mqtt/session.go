@@ -81,6 +81,7 @@ func (s *Server) claim(key sessionKey, h *holder) (cs *clientSession, before *ho
 	if cs == nil {
 		cs = &clientSession{key: key}
 		s.sessions[key] = cs
+		s.maximum = max(s.maximum, len(s.sessions))
 	}
 	before, cs.holder = cs.holder, h
 	s.clock.remove(cs)

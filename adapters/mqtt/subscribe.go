@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"slices"
+	"strings"
 
 	"tridge/core/confirm"
 	"tridge/core/queue"
@@ -51,6 +52,7 @@ func (c *conn) subscribe(p *subscribePacket) error {
 	b := c.out.Begin()
 	feeds := c.attach()
 	if !c.closed {
+		c.answers++
 		b = appendSuback(b, c.version, p.id, codes)
 		c.cursors = slices.DeleteFunc(c.cursors, func(cur *cursor) bool {
 			_, again := greeted[cur.sub.filter]
@@ -65,6 +67,9 @@ func (c *conn) subscribe(p *subscribePacket) error {
 	c.source.Wake()
 	for _, f := range feeds {
 		f.source.Wake()
+	}
+	if slices.ContainsFunc(p.requests, func(r filterRequest) bool { return strings.Contains(r.filter, "$SYS/") }) {
+		c.server.hurrySys()
 	}
 	return nil
 }
@@ -196,6 +201,7 @@ func (c *conn) unsubscribe(id uint16, filters []string) error {
 	}
 	b = c.out.Begin()
 	if !c.closed {
+		c.answers++
 		b = appendUnsuback(b, c.version, id, codes)
 	}
 	c.out.End(b)

@@ -129,6 +129,7 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 	devices, err := mqtt.NewServer(mqtt.Config{
 		Login: login, SCRAM: f.users.SCRAM, Host: mqttHosts(b), State: b.State(), Gate: b.Gate(), Sessions: members, Log: log.With("proto", "mqtt"),
 		Limits: mqttLimits(f.gateway), ResponsePrefix: f.gateway.MQTT.ResponsePrefix,
+		SysInterval: f.gateway.MQTT.SysInterval, Version: "tridge version " + versionText(),
 	})
 	if err != nil {
 		return err

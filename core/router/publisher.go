@@ -57,6 +57,20 @@ func (p *Publisher) Publish(m *message.Message, rows ...queue.Row) (Result, conf
 	return p.publish(m, nil, rows)
 }
 
+// Wanted reports whether a queue would get m. It is for what is computed only when somebody wants it.
+func (p *Publisher) Wanted(m *message.Message) bool {
+	route, err := p.route(m, nil)
+	if err != nil {
+		return false
+	}
+	for i := range route.branches {
+		if len(route.branches[i].queues) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // PublishAlso is Publish under further routing keys as well: a queue that several of them lead to gets m once.
 func (p *Publisher) PublishAlso(m *message.Message, also []string) (Result, confirm.Receipt, error) {
 	return p.publish(m, also, nil)

@@ -69,3 +69,11 @@ func Encrypted(c net.Conn) bool {
 	_, ok := find[interface{ CertificateUser() string }](c)
 	return ok
 }
+
+// Traffic is how many bytes have been read from a connection that Serve handed out, and written to it; 0 for any other.
+func Traffic(c net.Conn) (read, written uint64) {
+	if counted, ok := find[*countedConn](c); ok {
+		read, written = counted.read.Load(), counted.written.Load()
+	}
+	return read, written
+}

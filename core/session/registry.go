@@ -155,8 +155,6 @@ func (m *Member) snapshot() Connection {
 		Info: m.info, ID: m.id(), Remote: m.socket.RemoteAddr(), Local: m.socket.LocalAddr(), Since: m.since,
 		Channels: int(m.channels.Load()), Encrypted: Encrypted(m.socket),
 	}
-	if counted, ok := find[*countedConn](m.socket); ok {
-		c.BytesRead, c.BytesWritten = counted.read.Load(), counted.written.Load()
-	}
+	c.BytesRead, c.BytesWritten = Traffic(m.socket)
 	return c
 }
