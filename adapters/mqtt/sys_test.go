@@ -48,7 +48,7 @@ func TestSysTopicsHaveTheNamesOfMosquitto(t *testing.T) {
 		for topic, want := range map[string]string{
 			"version": "tridge version 1", "uptime": "0 seconds", "clients/connected": "2", "clients/total": "3", "clients/disconnected": "1",
 			"clients/inactive": "1", "clients/active": "2", "clients/maximum": "3", "clients/expired": "0",
-			"publish/messages/received": "3", "publish/bytes/received": "9", "publish/messages/dropped": "1", "messages/received": "3",
+			"publish/messages/received": "3", "publish/bytes/received": "9", "publish/messages/dropped": "1",
 			"retained messages/count": "0", "shared_subscriptions/count": "0",
 		} {
 			if got := values[sysPrefix+topic]; got != want {
