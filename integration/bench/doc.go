@@ -5,4 +5,6 @@
 //
 // "bench backlog" measures what is left waiting instead: how fast it is taken in, the memory it takes, how soon after a
 // kill -9 it is served again, and how fast it is drained, beside the same of a few messages.
+//
+// "bench idle" measures what peers cost that are connected and do nothing, and sessions whose clients are not there.
 package main

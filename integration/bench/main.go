@@ -40,6 +40,9 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 	if len(arguments) > 0 && arguments[0] == "backlog" {
 		return runBacklog(ctx, arguments[1:], stdout, stderr)
 	}
+	if len(arguments) > 0 && arguments[0] == "idle" {
+		return runIdle(ctx, arguments[1:], stdout, stderr)
+	}
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
