@@ -84,9 +84,13 @@ func (c *conn) challenge(first []byte) error {
 	if err != nil {
 		return refusedProof(err)
 	}
+	answer := appendAuth(nil, ReasonContinueAuthentication, c.enhanced.method, challenge)
+	if !c.fits(len(answer)) {
+		return &Error{Reason: ReasonPacketTooLarge, Text: "answer over the maximum packet size"}
+	}
 	c.enhanced.talk = talk
 	b := c.out.Begin()
-	c.out.End(appendAuth(b, ReasonContinueAuthentication, c.enhanced.method, challenge))
+	c.out.End(append(b, answer...))
 	return nil
 }
 

@@ -32,6 +32,7 @@ func statements() []statement {
 	for _, chapter := range [][]statement{
 		refusalStatements(), connectStatements(), willStatements(), publishStatements(), propertyStatements(),
 		retainStatements(), subscribeStatements(), deliveryStatements(), sessionStatements(),
+		sharedStatements(), authStatements(),
 	} {
 		all = append(all, chapter...)
 	}
