@@ -38,6 +38,7 @@ type channel struct {
 	late          int            // slots of basic.get whose deliveries have gone back
 	starving      int            // consumers that found no room since the last wake
 	confirms      confirm.Order[struct{}]
+	lastAnswer    confirmAnswer
 }
 
 func newChannel(c *conn, number uint16) *channel {

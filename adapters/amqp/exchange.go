@@ -67,7 +67,11 @@ func exchangeKind(m *wire.ExchangeDeclare) (kind router.Kind, delayed bool, err 
 	}
 	kind, ok := router.ParseKind(m.Type)
 	if !ok {
-		return 0, false, failure(wire.CommandInvalid, "unknown exchange type '%s'", m.Type)
+		word := "unknown"
+		if m.Type == "none" { // to RabbitMQ a word it knows, and not that of a type; clients look at the text
+			word = "invalid"
+		}
+		return 0, false, failure(wire.CommandInvalid, "%s exchange type '%s'", word, m.Type)
 	}
 	return kind, false, nil
 }

@@ -62,6 +62,7 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"malformed header", publish + string(frame(2, 1, "\x00\x3c")), wire.SyntaxError, "malformed content header"},
 		{"body longer than announced", publish + string(header(1, 60, 3)) + string(frame(3, 1, "abcd")), wire.UnexpectedFrame, "expected content body, got non content body frame instead"},
 		{"consumer tag twice", string((&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}).AppendFrame(nil, 1)), wire.NotAllowed, "attempt to reuse consumer tag 't'"},
+		{"invalid exchange type", string((&wire.ExchangeDeclare{Exchange: "x", Type: "none"}).AppendFrame(nil, 1)), wire.CommandInvalid, "invalid exchange type 'none'"},
 		{"unknown exchange type", string((&wire.ExchangeDeclare{Exchange: "x", Type: "odd"}).AppendFrame(nil, 1)), wire.CommandInvalid, "unknown exchange type 'odd'"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"testing/synctest"
 
 	"tridge/adapters/amqp/wire"
 )
@@ -47,6 +48,51 @@ func TestTransientMessagesAreConfirmedInOrderToo(t *testing.T) {
 		if m != (wire.BasicAck{DeliveryTag: 3, Multiple: true}) {
 			t.Errorf("got %+v", m)
 		}
+	})
+}
+
+// A peer that is slow to read gets few large answers and not many small ones.
+func TestConfirmsNobodyHasWrittenYetBecomeOne(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q")
+		c.declare("full", number("x-max-length", 1), text("x-overflow", "reject-publish"))
+		c.publish("", "full", durable, "fills it")
+		c.confirmSelect()
+		to := func(queue string, n int) {
+			for range n {
+				c.publish("", queue, wire.BasicProperties{}, "")
+				synctest.Wait() // the first answer is being written, and not read; all others wait behind it
+			}
+		}
+		to("q", 4)
+		to("full", 2)
+		to("q", 1)
+		returned := (&wire.BasicPublish{RoutingKey: "nowhere", Mandatory: true}).AppendFrame(nil, 1)
+		returned, _ = wire.AppendContent(returned, 1, &wire.BasicProperties{}, nil, wire.DefaultFrameMax)
+		c.write(returned)
+		to("q", 2)
+		for _, want := range []wire.Method{
+			&wire.BasicAck{DeliveryTag: 1}, &wire.BasicAck{DeliveryTag: 4, Multiple: true}, &wire.BasicNack{DeliveryTag: 6, Multiple: true},
+			&wire.BasicAck{DeliveryTag: 7}, &wire.BasicReturn{}, &wire.BasicAck{DeliveryTag: 10, Multiple: true},
+		} {
+			switch want := want.(type) {
+			case *wire.BasicAck:
+				var m wire.BasicAck
+				if c.expect(1, &m); m != *want {
+					t.Errorf("got %+v, want %+v", m, want)
+				}
+			case *wire.BasicNack:
+				var m wire.BasicNack
+				if c.expect(1, &m); m != *want {
+					t.Errorf("got %+v, want %+v", m, want)
+				}
+			case *wire.BasicReturn:
+				c.expect(1, want)
+				c.content()
+			}
+		}
+		c.quiet()
 	})
 }
 

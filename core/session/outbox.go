@@ -88,6 +88,10 @@ func (o *Outbox) Begin() []byte {
 	return o.buf
 }
 
+// Round is another number whenever the buffer has been taken to be written: what a session appended during a round is
+// still in the buffer until the next. Call it between Begin and End.
+func (o *Outbox) Round() uint64 { return o.begun }
+
 // End takes the buffer back and unlocks; new bytes are written soon.
 func (o *Outbox) End(b []byte) {
 	if o.err != nil {
