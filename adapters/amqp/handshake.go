@@ -69,6 +69,14 @@ func differs(begin []byte) bool {
 	return len(begin) > 0 && !bytes.HasPrefix(protocolHeader[:], begin)
 }
 
+// What clients decide by. kombu, and Celery with it, takes a broker that is not this product, of version 3.3 or later, for one
+// whose basic.qos is the specification's, and does not set the prefetch of a running consumer; amqplib's tests ask for the
+// product. It is the behaviour that is announced, and RabbitMQ's is the one kept; who we are is in "information".
+const (
+	compatibleProduct = "RabbitMQ"
+	compatibleVersion = "3.13.7" // the last with transient queues that are shared, and prefetch of a whole channel
+)
+
 // greeting is connection.start. It announces what this build does and nothing else.
 func (s *Server) greeting(mechanisms string) *wire.ConnectionStart {
 	yes := message.BoolValue(true)
@@ -84,9 +92,10 @@ func (s *Server) greeting(mechanisms string) *wire.ConnectionStart {
 	if s.config.Cluster != "" {
 		properties = message.AppendStringField(properties, "cluster_name", s.config.Cluster)
 	}
-	properties = message.AppendStringField(properties, "product", "Tridge")
-	properties = message.AppendStringField(properties, "version", s.config.Version)
+	properties = message.AppendStringField(properties, "information", "Tridge "+s.config.Version)
 	properties = message.AppendStringField(properties, "platform", s.platform)
+	properties = message.AppendStringField(properties, "product", compatibleProduct)
+	properties = message.AppendStringField(properties, "version", compatibleVersion)
 	return &wire.ConnectionStart{VersionMajor: 0, VersionMinor: 9, ServerProperties: properties, Mechanisms: mechanisms, Locales: "en_US"}
 }
 

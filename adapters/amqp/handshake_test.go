@@ -20,7 +20,7 @@ func TestHandshake(t *testing.T) {
 		if start.VersionMajor != 0 || start.VersionMinor != 9 || start.Mechanisms != "PLAIN AMQPLAIN" || start.Locales != "en_US" {
 			t.Errorf("got %+v", start)
 		}
-		for name, want := range map[string]string{"product": "Tridge", "version": "0.0.0", "cluster_name": "test"} {
+		for name, want := range map[string]string{"product": "RabbitMQ", "version": "3.13.7", "information": "Tridge 0.0.0", "cluster_name": "test"} {
 			v, _ := start.ServerProperties.Get(name)
 			if got, _ := v.String(); got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)

@@ -28,7 +28,7 @@ type Config struct {
 	Sessions *session.Registry
 	Limits   Limits
 	Log      *slog.Logger
-	Version  string // of the gateway, for server-properties
+	Version  string // of the gateway, for the information in server-properties
 	Cluster  string // name of the gateway, for server-properties
 }
 
