@@ -161,6 +161,12 @@ type legacy struct {
 
 func (r *running) connect() *legacy {
 	r.Helper()
+	return r.enter("/")
+}
+
+// enter is connect to a virtual host.
+func (r *running) enter(vhost string) *legacy {
+	r.Helper()
 	conn, err := net.Dial("tcp", r.address("stomp"))
 	if err != nil {
 		r.Fatal(err)
@@ -168,7 +174,7 @@ func (r *running) connect() *legacy {
 	r.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	c := &legacy{r.T, conn, bufio.NewReader(conn)}
-	c.send("CONNECT\naccept-version:1.2\nhost:/\n\n")
+	c.send("CONNECT\naccept-version:1.2\nhost:" + vhost + "\n\n")
 	c.expect("CONNECTED")
 	return c
 }

@@ -131,21 +131,19 @@ func TestUsersOfTheFileMayLogIn(t *testing.T) {
 	g.drained()
 }
 
-func TestVirtualHostsOfTheFileMayBeEntered(t *testing.T) {
+func TestVirtualHostsOfTheFileAreEnteredByName(t *testing.T) {
 	g := start(t, t.TempDir(), "--config", write(t, "gateway.yaml", "vhosts: [{name: tenant}]\n"))
-	for host, want := range map[string]string{"tenant": "CONNECTED", "/": "CONNECTED", "other": "ERROR"} {
-		conn, err := net.Dial("tcp", g.address("stomp"))
-		if err != nil {
-			t.Fatal(err)
+	tenant, other := g.enter("tenant"), g.enter("/")
+	for i, c := range []*legacy{tenant, other} {
+		c.send("SEND\ndestination:/queue/q\nreceipt:1\n\n" + []string{"tenant's", "other's"}[i])
+		c.expect("RECEIPT")
+	}
+	for i, c := range []*legacy{tenant, other} {
+		c.send("SUBSCRIBE\nid:0\ndestination:/queue/q\n\n")
+		if frame, want := c.expect("MESSAGE"), []string{"tenant's", "other's"}[i]; !strings.HasSuffix(frame, "\n\n"+want+"\x00") {
+			t.Errorf("got %q, want %s", frame, want)
 		}
-		if _, err := io.WriteString(conn, "CONNECT\naccept-version:1.2\nhost:"+host+"\n\n\x00"); err != nil {
-			t.Fatal(err)
-		}
-		got := make([]byte, len(want))
-		if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
-			t.Errorf("%s: %q, %v, want %s", host, got, err, want)
-		}
-		_ = conn.Close()
+		_ = c.conn.Close()
 	}
 	g.drained()
 }
