@@ -206,6 +206,8 @@ func (c *consumer) room() int {
 	switch {
 	case c.detached:
 		return 0
+	case c.noAck && c.channel.window.Room() == 0: // it takes no room, and waits for some all the same, as with RabbitMQ
+		return 0
 	case c.noAck:
 		return largeBatch
 	case c.late >= lateSlots:

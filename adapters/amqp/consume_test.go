@@ -93,6 +93,22 @@ func TestPrefetchOfTheChannel(t *testing.T) {
 	})
 }
 
+// TestNoAckConsumerWaitsForTheChannel: what it gets takes no room of the channel's, but it gets nothing while there is none.
+func TestNoAckConsumerWaitsForTheChannel(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q", "a")
+		c.queue("free", "b", "c")
+		c.prefetch(1, true)
+		c.consume("q", false)
+		tag := c.bodies("a")
+		c.call(&wire.BasicConsume{Queue: "free", ConsumerTag: "free", NoAck: true}, &wire.BasicConsumeOK{})
+		c.quiet()
+		c.ack(tag, false)
+		c.bodies("b", "c")
+	})
+}
+
 func TestGetIgnoresPrefetch(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c := b.dial()

@@ -54,6 +54,30 @@ func TestDeclareQueue(t *testing.T) {
 	})
 }
 
+// TestNamesAreOfOneLine: line ends are dropped from the names of what is declared, bound and deleted.
+func TestNamesAreOfOneLine(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		var ok wire.QueueDeclareOK
+		c.call(&wire.QueueDeclare{Queue: "a\r\n q\n"}, &ok)
+		if ok.Queue != "a q" {
+			t.Errorf("declared %q", ok.Queue)
+		}
+		c.call(&wire.QueueDeclare{Queue: "a q\r", Passive: true}, &ok)
+		c.call(&wire.ExchangeDeclare{Exchange: "an\n x", Type: "fanout"}, &wire.ExchangeDeclareOK{})
+		c.call(&wire.ExchangeDeclare{Exchange: "an x", Passive: true}, &wire.ExchangeDeclareOK{})
+		c.call(&wire.QueueBind{Queue: "a q\n", Exchange: "\nan x"}, &wire.QueueBindOK{})
+		c.publish("an x", "", durable, "1")
+		var deleted wire.QueueDeleteOK
+		if c.call(&wire.QueueDelete{Queue: "a\n q"}, &deleted); deleted.MessageCount != 1 {
+			t.Errorf("deleted %+v", deleted)
+		}
+		c.call(&wire.ExchangeDelete{Exchange: "an x\n"}, &wire.ExchangeDeleteOK{})
+		c.send(1, &wire.ExchangeDeclare{Exchange: "an x", Passive: true})
+		c.channelError(wire.NotFound, "NOT_FOUND - no exchange 'an x' in vhost '/'")
+	})
+}
+
 // TestRefusedDeclarations holds the codes and texts to RabbitMQ's where it has them.
 func TestRefusedDeclarations(t *testing.T) {
 	for _, tc := range []struct {

@@ -16,6 +16,10 @@ const argumentAlternate = "alternate-exchange"
 
 func (ch *channel) exchangeDeclare(ctx context.Context, m *wire.ExchangeDeclare) error {
 	r := ch.conn.router
+	m.Exchange = oneLine(m.Exchange)
+	if m.Exchange == router.DefaultExchange { // which nobody may declare, not even to ask for it
+		return reservedName("exchange", "", "")
+	}
 	if m.Passive {
 		if _, err := r.Exchange(m.Exchange); err != nil {
 			return refusal(err)
@@ -30,9 +34,6 @@ func (ch *channel) exchangeDeclare(ctx context.Context, m *wire.ExchangeDeclare)
 }
 
 func (ch *channel) declareExchange(ctx context.Context, m *wire.ExchangeDeclare) error {
-	if m.Exchange == router.DefaultExchange {
-		return reservedName("exchange", "", "")
-	}
 	kind, delayed, err := exchangeKind(m)
 	if err != nil {
 		return err
@@ -77,6 +78,7 @@ func exchangeKind(m *wire.ExchangeDeclare) (kind router.Kind, delayed bool, err 
 }
 
 func (ch *channel) exchangeDelete(ctx context.Context, m *wire.ExchangeDelete) error {
+	m.Exchange = oneLine(m.Exchange)
 	if m.Exchange == router.DefaultExchange {
 		return reservedName("exchange", "", "")
 	}
@@ -134,7 +136,7 @@ func (ch *channel) unbind(ctx context.Context, b router.Binding) error {
 }
 
 func cloneBinding(b router.Binding) router.Binding {
-	b.Source, b.Destination, b.Key = strings.Clone(b.Source), strings.Clone(b.Destination), strings.Clone(b.Key)
+	b.Source, b.Destination, b.Key = strings.Clone(oneLine(b.Source)), strings.Clone(oneLine(b.Destination)), strings.Clone(b.Key)
 	b.Arguments, b.Owner = bytes.Clone(b.Arguments), router.Client
 	return b
 }

@@ -25,6 +25,19 @@ func (ch *channel) queueName(name string) (string, error) {
 	return ch.lastQueue, nil
 }
 
+// oneLine drops line ends from a name that is declared, deleted or bound, as RabbitMQ does.
+func oneLine(name string) string {
+	if !strings.ContainsAny(name, "\r\n") {
+		return name
+	}
+	return strings.Map(func(c rune) rune {
+		if c == '\r' || c == '\n' {
+			return -1
+		}
+		return c
+	}, name)
+}
+
 // find returns the queue a method means.
 func (ch *channel) find(name string) (*queue.Local, error) {
 	name, err := ch.queueName(name)
@@ -36,6 +49,7 @@ func (ch *channel) find(name string) (*queue.Local, error) {
 }
 
 func (ch *channel) queueDeclare(ctx context.Context, m *wire.QueueDeclare) error {
+	m.Queue = oneLine(m.Queue)
 	if isReplyQueue(m.Queue) {
 		return ch.declareReplyQueue(m)
 	}
@@ -154,7 +168,7 @@ func (ch *channel) queuePurge(ctx context.Context, m *wire.QueuePurge) error {
 }
 
 func (ch *channel) queueDelete(ctx context.Context, m *wire.QueueDelete) error {
-	name, err := ch.queueName(m.Queue)
+	name, err := ch.queueName(oneLine(m.Queue))
 	if err != nil {
 		return err
 	}
