@@ -1,7 +1,9 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/queue"
@@ -89,7 +91,8 @@ func (ch *channel) returnCredit(ended []slot) {
 	}
 }
 
-// fed appends the consumers that were starved and now have room. The outbox is held.
+// fed appends the consumers that were starved and now have room, those first that have waited longest for a delivery: they
+// share the room of the channel. The outbox is held.
 func (ch *channel) fed(dst []*consumer) []*consumer {
 	if ch.starving == 0 {
 		return dst
@@ -101,6 +104,7 @@ func (ch *channel) fed(dst []*consumer) []*consumer {
 			dst = append(dst, consumer)
 		}
 	}
+	slices.SortFunc(dst, func(a, b *consumer) int { return cmp.Compare(a.served, b.served) })
 	return dst
 }
 

@@ -28,8 +28,9 @@ type consumer struct {
 	// guarded by the outbox
 	detached bool // cancelled, or its channel is gone: it delivers no more
 	window   session.Window
-	starved  bool // found no room; woken when there is some
-	late     int  // slots whose deliveries have gone back
+	starved  bool   // found no room; woken when there is some
+	served   uint64 // the last delivery tag it was given
+	late     int    // slots whose deliveries have gone back
 
 	// writer goroutine
 	batch int // how many to take at once
@@ -309,6 +310,7 @@ func (c *consumer) record(ds []queue.Delivery, now int64) (first uint64, ok bool
 			ch.unacked.add(slot{delivery: ds[i], subscription: c.subscription, consumer: c, deadline: deadline})
 		}
 	}
+	c.served = ch.unacked.last
 	if !c.noAck {
 		c.window.Used += len(ds)
 		ch.window.Used += len(ds)

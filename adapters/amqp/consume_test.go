@@ -109,6 +109,27 @@ func TestNoAckConsumerWaitsForTheChannel(t *testing.T) {
 	})
 }
 
+// TestConsumersShareTheRoomOfTheirChannel has two take turns at a prefetch of one.
+func TestConsumersShareTheRoomOfTheirChannel(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		c.queue("q", "1", "2", "3", "4", "5", "6", "7", "8")
+		c.prefetch(1, true)
+		got := map[string]int{}
+		for _, tag := range []string{"a", "b"} {
+			c.send(1, &wire.BasicConsume{Queue: "q", ConsumerTag: tag, NoWait: true})
+		}
+		for range 8 {
+			m, _ := c.delivery()
+			got[m.ConsumerTag]++
+			c.ack(m.DeliveryTag, false)
+		}
+		if got["a"] != 4 || got["b"] != 4 {
+			t.Errorf("deliveries %v, want 4 each", got)
+		}
+	})
+}
+
 func TestGetIgnoresPrefetch(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c := b.dial()
