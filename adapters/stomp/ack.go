@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"slices"
 	"sort"
 
 	"tridge/adapters/stomp/wire"
@@ -23,9 +24,6 @@ func (c *conn) nack(f *wire.Frame) error {
 // ack settles the message that f names, and in mode "client" everything the subscription got before it. STOMP 1.2,
 // "ACK".
 func (c *conn) ack(f *wire.Frame, how queue.Outcome) error {
-	if _, within := f.Get(headerTransaction); within {
-		return errTransactions()
-	}
 	name := "id"
 	if c.version < wire.V12 {
 		name = headerMessageID
@@ -47,6 +45,17 @@ func (c *conn) ack(f *wire.Frame, how queue.Outcome) error {
 	if s == nil || s.mode == ackAuto {
 		// The subscription has ended and the message is back in its queue, or it was settled when it was sent: clients
 		// that cannot know it yet, or never cared, are forgiven.
+		c.acknowledge(f, confirm.Receipt{})
+		return nil
+	}
+	if id, within := f.Get(headerTransaction); within {
+		known, err := c.settleLater(f, id, s, sequence, how)
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			return unknownMessage(f, token)
+		}
 		c.acknowledge(f, confirm.Receipt{})
 		return nil
 	}
@@ -102,9 +111,15 @@ func (u *unsettled) push(sequence uint64, d queue.Delivery) {
 // take moves the delivery of that sequence number to dst, and with through everything before it. False when it is not
 // there.
 func (u *unsettled) take(sequence uint64, through bool, dst []queue.Delivery) ([]queue.Delivery, bool) {
-	at := sort.Search(len(u.list), func(i int) bool { return u.list[i].sequence >= sequence })
+	known := u.each(sequence, through, func(s *sent) { dst = append(dst, s.delivery) })
+	return dst, known
+}
+
+// each is take with a function for every delivery taken; s is valid during the call.
+func (u *unsettled) each(sequence uint64, through bool, taken func(s *sent)) bool {
+	at := u.at(sequence)
 	if at == len(u.list) || u.list[at].sequence != sequence || u.list[at].done {
-		return dst, false
+		return false
 	}
 	from := at
 	if through {
@@ -112,7 +127,7 @@ func (u *unsettled) take(sequence uint64, through bool, dst []queue.Delivery) ([
 	}
 	for i := from; i <= at; i++ {
 		if s := &u.list[i]; !s.done {
-			dst = append(dst, s.delivery)
+			taken(s)
 			*s = sent{sequence: s.sequence, done: true}
 			u.done++
 		}
@@ -123,7 +138,28 @@ func (u *unsettled) take(sequence uint64, through bool, dst []queue.Delivery) ([
 	if u.head == len(u.list) {
 		u.list, u.head, u.done = u.list[:0], 0, 0
 	}
-	return dst, true
+	return true
+}
+
+// at is the index of the first with that sequence number or one above.
+func (u *unsettled) at(sequence uint64) int {
+	return sort.Search(len(u.list), func(i int) bool { return u.list[i].sequence >= sequence })
+}
+
+// restore puts back what was taken.
+func (u *unsettled) restore(sequence uint64, d queue.Delivery) {
+	at := u.at(sequence)
+	back := sent{sequence: sequence, delivery: d}
+	if at < len(u.list) && u.list[at].sequence == sequence {
+		u.list[at] = back
+		u.done--
+	} else {
+		u.list = slices.Insert(u.list, at, back)
+	}
+	if at < u.head {
+		// What lies between is done, as everything before head is.
+		u.head = at
+	}
 }
 
 // takeAll moves everything to dst.

@@ -51,9 +51,11 @@ type conn struct {
 	subscriptions map[subscriptionKey]*subscription
 	numbered      map[uint64]*subscription
 	lastNumber    uint64
-	temporary     map[string]string // queue by the name after /temp-queue/
-	settling      []queue.Delivery  // scratch
-	safe          confirm.Receipt   // safe when everything before is
+	temporary     map[string]*temporary // by destination
+	transactions  map[string]*transaction
+	kept          int              // bytes that they hold, roughly
+	settling      []queue.Delivery // scratch
+	safe          confirm.Receipt  // safe when everything before is
 	held          session.Park[heldFrame]
 
 	// writer goroutine
@@ -80,7 +82,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 		destinations:  map[string]destination{},
 		subscriptions: map[subscriptionKey]*subscription{},
 		numbered:      map[uint64]*subscription{},
-		temporary:     map[string]string{},
+		temporary:     map[string]*temporary{},
+		transactions:  map[string]*transaction{},
 		settled:       make(chan struct{}),
 	}
 	c.inlet.Init(nc, c.out, s.gate, c.releaseHeld)
@@ -127,8 +130,12 @@ func (c *conn) handle(ctx context.Context, f *wire.Frame) error {
 		return c.unsubscribe(f)
 	case wire.Disconnect:
 		return c.disconnect(ctx, f)
-	case wire.Begin, wire.Commit, wire.Abort:
-		return errTransactions()
+	case wire.Begin:
+		return c.begin(f)
+	case wire.Commit:
+		return c.commit(f)
+	case wire.Abort:
+		return c.abort(f)
 	case wire.Connect, wire.Stomp:
 		return failure("Already connected", "%s is the first frame of a connection", f.Command)
 	}
@@ -316,6 +323,11 @@ func (c *conn) linger(until time.Time) {
 // release gives back what the connection holds: unsettled messages first, so that they are in their queues before the
 // queues that were only this connection's go.
 func (c *conn) release() {
+	for _, tx := range c.transactions {
+		if err := tx.giveBack(); err != nil {
+			c.server.log.Error("messages of a transaction not requeued", "conn", c.net.RemoteAddr(), "err", err)
+		}
+	}
 	for _, s := range c.numbered {
 		if err := s.detach(); err != nil {
 			c.server.log.Error("messages not requeued", "conn", c.net.RemoteAddr(), "queue", s.subscription.Queue().Name(), "err", err)

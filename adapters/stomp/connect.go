@@ -164,7 +164,7 @@ func (c *conn) enter(r *router.Router, identity auth.Identity, clientID string) 
 	}
 	c.ingress = ingress{
 		origin: c.origin, user: identity.User, clientID: clientID, replies: c.replies, losses: &c.server.losses,
-		tempQueue: c.tempQueue,
+		tempQueue: c.tempQueue, tempTopic: c.tempTopic,
 	}
 	c.egress = egress{session: c.session, replies: c.replies, losses: &c.server.losses}
 }

@@ -30,8 +30,9 @@ type ingress struct {
 	clientID string  // "" when the client named none
 	replies  Replies // may be nil
 	losses   *Losses
-	// tempQueue returns the name of the queue that a /temp-queue/ name means on this connection.
-	tempQueue func(name string) (string, error)
+	// tempQueue and tempTopic return the name of the queue, or the key of the topic, that a name after /temp-queue/ or
+	// /temp-topic/ means on this connection.
+	tempQueue, tempTopic func(name string) (string, error)
 
 	delay int64 // milliseconds until the message built last is to be routed, 0 for at once
 
@@ -86,6 +87,10 @@ func (in *ingress) properties(m *message.Message, f *wire.Frame) (message.Head, 
 			}
 		case fieldSchedule:
 			return nil, notSupported("repeated deliveries (" + h.Name + ") are")
+		case fieldTransformation:
+			if err := transformation(h.Value); err != nil {
+				return nil, err
+			}
 		}
 		kept++
 		first := is.property() && met&(1<<is) == 0
@@ -184,11 +189,10 @@ func liftNumber(head message.Head, m *message.Message, is field, value string) m
 		m.Priority = uint8(n)
 		return message.AppendInt(head, message.PriorityOctet, int64(n))
 	case fieldPersistent:
-		switch value {
-		case "true":
-			m.Guarantee = max(m.Guarantee, message.AtLeastOnce)
-			return head
-		case "false":
+		if durable, ok := parseTruth(value); ok {
+			if durable {
+				m.Guarantee = max(m.Guarantee, message.AtLeastOnce)
+			}
 			return head
 		}
 	case fieldQoS:
@@ -257,6 +261,12 @@ func (in *ingress) reply(head message.Head, text string) (message.Head, string, 
 			return nil, "", err
 		}
 		text = encodeReply(d.key)
+	}
+	if d.kind == toTempTopic {
+		if d.key, err = in.tempTopic(d.key); err != nil {
+			return nil, "", err
+		}
+		d.exchange, text = router.TopicExchange, topicPrefix+d.key
 	}
 	if token, found := strings.CutPrefix(d.key, router.ReplyPrefix); found && d.exchange == router.DefaultExchange && in.replies != nil {
 		if exchange, key, known := in.replies.Resolve(token); known {

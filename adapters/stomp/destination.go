@@ -16,7 +16,8 @@ const (
 	toTopic                     // the topic exchange
 	toExchange                  // any exchange
 	toReplyQueue                // exactly that queue, SEND only
-	toTempQueue                 // a name that means a queue of this connection, reply-to only
+	toTempQueue                 // a name that means a queue of this connection
+	toTempTopic                 // a name that means a topic of this connection
 )
 
 const (
@@ -26,6 +27,7 @@ const (
 	exchangePrefix      = "/exchange/"
 	replyQueuePrefix    = "/reply-queue/"
 	tempQueuePrefix     = "/temp-queue/"
+	tempTopicPrefix     = "/temp-topic/"
 )
 
 // destination is a destination header, parsed.
@@ -36,14 +38,19 @@ type destination struct {
 }
 
 // parseDestination reads a destination. Its parts are separated by slashes and percent-encoded; a topic written with
-// raw slashes is the same topic written with dots. The strings of the result do not alias text.
+// raw slashes is the same topic written with dots. What does not begin with a slash is written as ActiveMQ knows it, see
+// parsePlain. The strings of the result do not alias text.
 func parseDestination(text string) (destination, error) {
+	if text != "" && text[0] != '/' {
+		return parsePlain(text)
+	}
 	for _, form := range []struct {
 		prefix string
 		kind   kind
 	}{
 		{queuePrefix, toQueue}, {topicPrefix, toTopic}, {exchangePrefix, toExchange},
 		{existingQueuePrefix, toExistingQueue}, {replyQueuePrefix, toReplyQueue}, {tempQueuePrefix, toTempQueue},
+		{tempTopicPrefix, toTempTopic}, {"/remote-temp-queue/", toReplyQueue}, {"/remote-temp-topic/", toTopic},
 	} {
 		rest, found := strings.CutPrefix(text, form.prefix)
 		if !found {
@@ -63,6 +70,8 @@ func parseDestination(text string) (destination, error) {
 				return destination{}, invalidDestination(text, "it names no exchange")
 			}
 			return d, nil
+		case toTempTopic:
+			d.key = strings.Join(parts, ".")
 		default:
 			if len(parts) > 1 {
 				return destination{}, invalidDestination(text, "a slash in the name of a queue is written %2F")
@@ -75,6 +84,40 @@ func parseDestination(text string) (destination, error) {
 		return d, nil
 	}
 	return destination{}, invalidDestination(text, "destinations begin with /queue/, /topic/, /exchange/, /amq/queue/ or /reply-queue/")
+}
+
+// parsePlain reads a destination without a leading slash: queue://name, topic://name, or the bare name of a queue. Nothing
+// is encoded in it.
+func parsePlain(text string) (destination, error) {
+	scheme, name, found := strings.Cut(text, "://")
+	if !found {
+		return destination{kind: toQueue, key: strings.Clone(text)}, nil
+	}
+	d := destination{key: strings.Clone(name)}
+	switch scheme {
+	case "queue":
+		d.kind = toQueue
+	case "topic":
+		d.kind, d.exchange = toTopic, router.TopicExchange
+	case "temp-queue":
+		d.kind = toTempQueue
+	case "temp-topic":
+		d.kind = toTempTopic
+	default:
+		return destination{}, invalidDestination(text, "it is neither of queue:// nor of topic://")
+	}
+	if name == "" {
+		return destination{}, invalidDestination(text, "it names nothing")
+	}
+	return d, nil
+}
+
+// pattern is the binding pattern of a subscription: ActiveMQ writes > for any words that follow.
+func (d *destination) pattern() string {
+	if d.kind != toTopic || d.key != ">" && !strings.HasSuffix(d.key, ".>") {
+		return d.key
+	}
+	return strings.TrimSuffix(d.key, ">") + "#"
 }
 
 // decodeParts splits at slashes and undoes the percent-encoding of each part.

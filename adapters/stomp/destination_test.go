@@ -30,6 +30,15 @@ func TestParseDestination(t *testing.T) {
 		{"/exchange/x/k/l", destination{toExchange, "x", "k.l"}},
 		{"/reply-queue/amq.gen-1", destination{toReplyQueue, "", "amq.gen-1"}},
 		{"/temp-queue/x", destination{toTempQueue, "", "x"}},
+		{"/temp-topic/x", destination{toTempTopic, "", "x"}},
+		{"/remote-temp-queue/x", destination{toReplyQueue, "", "x"}},
+		{"/remote-temp-topic/x", destination{toTopic, "amq.topic", "x"}},
+		{"orders", destination{toQueue, "", "orders"}},
+		{"queue/x%2F", destination{toQueue, "", "queue/x%2F"}},
+		{"queue://a/b", destination{toQueue, "", "a/b"}},
+		{"topic://a.>", destination{toTopic, "amq.topic", "a.>"}},
+		{"temp-queue://x", destination{toTempQueue, "", "x"}},
+		{"temp-topic://x", destination{toTempTopic, "", "x"}},
 	}
 	for _, test := range tests {
 		t.Run(test.text, func(t *testing.T) {
@@ -38,13 +47,24 @@ func TestParseDestination(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"", "/", "orders", "/queue", "/queue/", "/queue/a/b", "/topic/", "/exchange/", "/exchange//k",
-		"/amq/queue/", "/reply-queue/", "/temp-queue/", "/nonsense/x", "queue/x", "/queue/%", "/queue/%2", "/queue/%zz", "/Queue/x"} {
+	for _, text := range []string{"", "/", "/queue", "/queue/", "/queue/a/b", "/topic/", "/exchange/", "/exchange//k",
+		"/amq/queue/", "/reply-queue/", "/temp-queue/", "/nonsense/x", "/orders", "nonsense://x", "queue://", "://x", "/queue/%", "/queue/%2", "/queue/%zz", "/Queue/x"} {
 		t.Run("not "+text, func(t *testing.T) {
 			if got, err := parseDestination(text); err == nil {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+func TestActiveMQWildcardIsAPattern(t *testing.T) {
+	for text, want := range map[string]string{
+		"/topic/a.>": "a.#", "/topic/>": "#", "/topic/a.*.>": "a.*.#", "/topic/a>": "a>", "/topic/a.b": "a.b", "/topic/a/>": "a.#",
+		"topic://>": "#", "/exchange/x/a.>": "a.>", "/topic/>.a": ">.a",
+	} {
+		if d, err := parseDestination(text); err != nil || d.pattern() != want {
+			t.Errorf("%s is %q, %v; want %q", text, d.pattern(), err, want)
+		}
 	}
 }
 
@@ -85,7 +105,7 @@ func TestParseAddress(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"orders", "/temp-queue/x", "/reply-queue/x", "/queue/a/b"} {
+	for _, text := range []string{"orders", "queue://orders", "/temp-queue/x", "/temp-topic/x", "/reply-queue/x", "/queue/a/b"} {
 		if _, err := ParseAddress(text); err == nil {
 			t.Errorf("%q was accepted", text)
 		}

@@ -75,6 +75,8 @@ func refusal(err error) *Error {
 		return routerRefusal(object)
 	case errors.Is(err, queue.ErrClosed):
 		return &Error{Message: "Server cancelled subscription", Detail: "the queue has been deleted"}
+	case errors.Is(err, queue.ErrTooLarge):
+		return &Error{Message: "Too large", Detail: "what is to be written at once is larger than a record of the log", Cause: err}
 	case errors.Is(err, queue.ErrExclusive):
 		return &Error{Message: "Access refused", Detail: "the queue is in exclusive use by another consumer"}
 	}
@@ -84,6 +86,12 @@ func refusal(err error) *Error {
 func routerRefusal(e *router.Error) *Error {
 	message := "Processing error"
 	switch {
+	case errors.Is(e, router.ErrInequivalent):
+		return failure("Inequivalent argument", "%s %q in virtual host %q: %s is %q, not %q", e.Object, e.Name, e.VHost, e.Argument, e.Current, e.Received)
+	case errors.Is(e, router.ErrInvalid):
+		return failure("Bad header", "%s %q in virtual host %q: %s", e.Object, e.Name, e.VHost, e.Reason)
+	case errors.Is(e, router.ErrFull):
+		message = "Queue full"
 	case errors.Is(e, router.ErrNotFound):
 		message = "Not found"
 	case errors.Is(e, router.ErrLocked), errors.Is(e, router.ErrInternal), errors.Is(e, router.ErrReserved):

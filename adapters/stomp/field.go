@@ -37,6 +37,7 @@ const (
 	fieldReserved // of the MESSAGE frame: a publisher's header of that name cannot be delivered
 	fieldDelay    // a header like any other, that also says when the message is to be routed
 	fieldSchedule // ActiveMQ's word for what cannot be had here: more than a delay
+	fieldTransformation
 )
 
 // The headers that are written in more than one place.
@@ -104,6 +105,8 @@ func fieldOf(name string) field {
 		return fieldDelay
 	case "AMQ_SCHEDULED_PERIOD", "AMQ_SCHEDULED_REPEAT", "AMQ_SCHEDULED_CRON":
 		return fieldSchedule
+	case "transformation":
+		return fieldTransformation
 	}
 	return ordinary
 }

@@ -17,13 +17,8 @@ import (
 // destinationCacheSize bounds the destinations a connection remembers parsed; when it is full it starts over.
 const destinationCacheSize = 1024
 
-func errTransactions() error { return notSupported("transactions are") }
-
 // send publishes a message. STOMP 1.2, "SEND".
 func (c *conn) send(f *wire.Frame) error {
-	if _, within := f.Get(headerTransaction); within {
-		return errTransactions()
-	}
 	to, err := c.sendTo(f)
 	if err != nil {
 		return err
@@ -31,6 +26,9 @@ func (c *conn) send(f *wire.Frame) error {
 	m, err := c.ingress.message(f, to, time.Now().UnixMilli())
 	if err != nil {
 		return err
+	}
+	if id, within := f.Get(headerTransaction); within {
+		return c.keep(f, id, to, m)
 	}
 	if c.held.Len() > 0 || c.inlet.Shut() != 0 {
 		return c.hold(f, to, m, c.ingress.delay)
@@ -55,13 +53,7 @@ func (c *conn) deliver(to destination, m *message.Message, delay int64) (receipt
 	if delay > 0 || result == router.Unroutable {
 		// A queue is declared on first use, and again when it has been deleted; for a delayed message now, because nobody
 		// will be there to do it when the time has come.
-		switch to.kind {
-		case toQueue:
-			_, declared, err = c.queue(to.key)
-		case toExistingQueue:
-			_, err = c.router.Queue(to.key, c.origin)
-		}
-		if err != nil {
+		if declared, err = c.prepare(to, m); err != nil {
 			return confirm.Receipt{}, err
 		}
 		if delay > 0 || to.kind == toQueue {
@@ -77,6 +69,17 @@ func (c *conn) deliver(to destination, m *message.Message, delay int64) (receipt
 	return receipt, nil
 }
 
+// prepare declares the queue that m goes to on its first use, or sees that it is there.
+func (c *conn) prepare(to destination, m *message.Message) (declared confirm.Receipt, err error) {
+	switch to.kind {
+	case toQueue:
+		_, declared, err = c.queue(to.key, router.QueueSpec{Durable: true}, parametersIn(m))
+	case toExistingQueue:
+		_, err = c.router.Queue(to.key, c.origin)
+	}
+	return declared, err
+}
+
 // sendTo returns where a SEND goes.
 func (c *conn) sendTo(f *wire.Frame) (destination, error) {
 	text, ok := f.Get(headerDestination)
@@ -90,8 +93,8 @@ func (c *conn) sendTo(f *wire.Frame) (destination, error) {
 	if err != nil {
 		return destination{}, err
 	}
-	if d.kind == toTempQueue {
-		return destination{}, invalidDestination(text, "temporary queues are for the reply-to header")
+	if d.kind == toTempQueue || d.kind == toTempTopic {
+		return c.resolveTemporary(text, d)
 	}
 	if len(c.destinations) >= destinationCacheSize {
 		clear(c.destinations)
@@ -100,50 +103,37 @@ func (c *conn) sendTo(f *wire.Frame) (destination, error) {
 	return d, nil
 }
 
-// queue returns the queue of that name, as it is when it exists, durable when it does not.
-func (c *conn) queue(name string) (*queue.Local, confirm.Receipt, error) {
-	q, err := c.router.Queue(name, c.origin)
-	if !errors.Is(err, router.ErrNotFound) {
-		return q, confirm.Receipt{}, err
-	}
-	if strings.HasPrefix(name, "amq.") {
+// queue returns the queue of that name. When it does not exist it is declared as defaults and parameters say; one that
+// exists is adopted as it is, but parameters that say something else about it are refused.
+func (c *conn) queue(name string, defaults router.QueueSpec, p parameters) (*queue.Local, confirm.Receipt, error) {
+	spec, err := c.router.QueueSpec(name, c.origin)
+	exists := !errors.Is(err, router.ErrNotFound)
+	switch {
+	case exists && err != nil:
+		return nil, confirm.Receipt{}, err
+	case !exists && strings.HasPrefix(name, "amq."):
 		return nil, confirm.Receipt{}, failure("Access refused", "queue %q cannot be declared: names that begin with amq. are the server's", name)
+	case !exists:
+		spec = defaults
+		spec.Name = strings.Clone(name)
 	}
-	return c.router.DeclareQueue(router.QueueSpec{Name: name, Durable: true}, c.origin)
+	if _, err := p.apply(&spec, c.origin); err != nil {
+		return nil, confirm.Receipt{}, err
+	}
+	spec.Owner = router.Client
+	return c.router.DeclareQueue(spec, c.origin)
 }
 
 // ownQueue declares a queue with a name of the server's that goes with this connection or its last consumer.
 func (c *conn) ownQueue(prefix string) (*queue.Local, error) {
-	var token [16]byte
-	_, _ = rand.Read(token[:]) // documented to never fail
-	spec := router.QueueSpec{Name: prefix + base64.RawURLEncoding.EncodeToString(token[:]), AutoDelete: true, Exclusive: c.origin}
+	spec := router.QueueSpec{Name: generatedName(prefix), AutoDelete: true, Exclusive: c.origin}
 	q, _, err := c.router.DeclareQueue(spec, c.origin) // not durable: nothing to wait for
 	return q, err
 }
 
-// tempQueue returns the queue that a /temp-queue/ name means on this connection. On first use it is declared and the
-// connection subscribed to it, with the destination as id of the subscription.
-func (c *conn) tempQueue(name string) (string, error) {
-	if q, known := c.temporary[name]; known {
-		return q, nil
-	}
-	id := tempQueuePrefix + name
-	key := subscriptionKey{id: id}
-	if c.subscriptions[key] != nil {
-		return "", failure("Duplicate subscription", "the id %q is in use", id)
-	}
-	if err := c.roomForSubscription(); err != nil {
-		return "", err
-	}
-	q, err := c.ownQueue("amq.gen-")
-	if err != nil {
-		return "", err
-	}
-	s := &subscription{key: key, id: id, mode: ackAuto}
-	if err := c.attach(s, q); err != nil {
-		return "", err
-	}
-	c.temporary[name] = q.Name()
-	s.start()
-	return q.Name(), nil
+// generatedName returns a name nobody else has.
+func generatedName(prefix string) string {
+	var token [16]byte
+	_, _ = rand.Read(token[:]) // documented to never fail
+	return prefix + base64.RawURLEncoding.EncodeToString(token[:])
 }

@@ -35,6 +35,8 @@ type Limits struct {
 	Frame         wire.Limits   // 1,000 headers, 64 KiB of them, 128 MiB of body
 	Prefetch      int           // unsettled messages of a subscription that names no number; 1,000
 	Subscriptions int           // of one connection; 4,096
+	Transactions  int           // open at once on one connection; 1,024
+	Transaction   int           // bytes that the open transactions of one connection may hold; 256 MiB
 }
 
 // maxPrefetch is the most a client may ask for, and what it gets when it asks for everything.
@@ -50,6 +52,8 @@ func (l Limits) withDefaults() Limits {
 		},
 		Prefetch:      orDefault(l.Prefetch, 1000),
 		Subscriptions: orDefault(l.Subscriptions, 4096),
+		Transactions:  orDefault(l.Transactions, 1024),
+		Transaction:   orDefault(l.Transaction, 256<<20),
 	}
 }
 
