@@ -117,6 +117,9 @@ func (c *conn) handle(ctx context.Context, f *wire.Frame) error {
 			return err
 		}
 	}
+	if c.version == wire.V10 {
+		trim(f)
+	}
 	switch f.Command {
 	case wire.Send:
 		return c.send(f)
@@ -140,6 +143,19 @@ func (c *conn) handle(ctx context.Context, f *wire.Frame) error {
 		return failure("Already connected", "%s is the first frame of a connection", f.Command)
 	}
 	return failure("Unexpected frame", "%s is sent by servers", f.Command)
+}
+
+// trim takes the spaces off the values that a frame of 1.0 says to the server: the specification's own examples write
+// "login: name". What goes on to subscribers, and a receipt, stays as it is.
+func trim(f *wire.Frame) {
+	for i := range f.Headers {
+		h := &f.Headers[i]
+		switch {
+		case h.Name == headerReceipt:
+		case f.Command != wire.Send, h.Name == headerDestination, h.Name == headerTransaction:
+			h.Value = strings.Trim(h.Value, " ")
+		}
+	}
 }
 
 // inAnswer is err as the answer to f.

@@ -46,6 +46,9 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if version == wire.V10 {
+		trim(f)
+	}
 	send, receive, err := heartBeat(f)
 	if err != nil {
 		return err
@@ -86,7 +89,7 @@ func negotiate(f *wire.Frame) (wire.Version, error) {
 		}
 	}
 	if best == 0 {
-		e := failure("Version mismatch", "supported versions are %s", supportedVersions)
+		e := failure("Version mismatch", "Supported versions are %s", supportedVersions)
 		e.Version = supportedVersions
 		return 0, e
 	}
@@ -138,7 +141,7 @@ func (c *conn) login(ctx context.Context, f *wire.Frame) error {
 		r, identity, err = c.server.login(ctx, credentials, defaultVHost)
 	}
 	if errors.Is(err, auth.ErrRefused) {
-		return &Error{Message: "Access refused", Detail: "these credentials do not open this virtual host", Cause: err}
+		return &Error{Message: "Bad CONNECT", Detail: "Access refused for user '" + credentials.User + "'", Cause: err}
 	}
 	if err != nil {
 		return err

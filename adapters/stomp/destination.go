@@ -83,7 +83,12 @@ func parseDestination(text string) (destination, error) {
 		}
 		return d, nil
 	}
-	return destination{}, invalidDestination(text, "destinations begin with /queue/, /topic/, /exchange/, /amq/queue/ or /reply-queue/")
+	for _, prefix := range []string{queuePrefix, topicPrefix, exchangePrefix, existingQueuePrefix, replyQueuePrefix, tempQueuePrefix} {
+		if text == strings.TrimSuffix(prefix, "/") {
+			return destination{}, invalidDestination(text, "it names nothing")
+		}
+	}
+	return destination{}, failure("Unknown destination", "%q: destinations begin with /queue/, /topic/, /exchange/, /amq/queue/ or /reply-queue/", text)
 }
 
 // parsePlain reads a destination without a leading slash: queue://name, topic://name, or the bare name of a queue. Nothing

@@ -46,6 +46,9 @@ func invalidDestination(text, why string) *Error {
 }
 
 func missingHeader(command, name string) *Error {
+	if name == headerDestination { // as RabbitMQ's clients expect it
+		return failure("Missing destination", "%s needs the header %q", command, name)
+	}
 	return failure("Missing header", "%s needs the header %q", command, name)
 }
 
@@ -68,6 +71,9 @@ func refusal(err error) *Error {
 	case errors.As(err, &told):
 		return told
 	case errors.As(err, &format):
+		if format.Command != "" { // as RabbitMQ has it
+			return &Error{Message: "Bad command", Detail: fmt.Sprintf("Could not interpret command %q", format.Command), Version: supportedVersions}
+		}
 		return &Error{Message: "Malformed frame", Detail: format.Text}
 	case errors.As(err, &limit):
 		return &Error{Message: "Frame too large", Detail: fmt.Sprintf("more than %d %s", limit.Limit, limit.What)}
@@ -86,14 +92,14 @@ func refusal(err error) *Error {
 func routerRefusal(e *router.Error) *Error {
 	message := "Processing error"
 	switch {
+	case errors.Is(e, router.ErrNotFound): // in RabbitMQ's words
+		return failure("not_found", "NOT_FOUND - no %s '%s' in vhost '%s'", e.Object, e.Name, e.VHost)
 	case errors.Is(e, router.ErrInequivalent):
 		return failure("Inequivalent argument", "%s %q in virtual host %q: %s is %q, not %q", e.Object, e.Name, e.VHost, e.Argument, e.Current, e.Received)
 	case errors.Is(e, router.ErrInvalid):
 		return failure("Bad header", "%s %q in virtual host %q: %s", e.Object, e.Name, e.VHost, e.Reason)
 	case errors.Is(e, router.ErrFull):
 		message = "Queue full"
-	case errors.Is(e, router.ErrNotFound):
-		message = "Not found"
 	case errors.Is(e, router.ErrLocked), errors.Is(e, router.ErrInternal), errors.Is(e, router.ErrReserved):
 		message = "Access refused"
 	}

@@ -32,12 +32,12 @@ const (
 	fieldRetain
 	fieldPayloadFormat
 	fieldTypes
-	fieldStamp    // the gateway's to say (decision 25)
-	fieldControl  // of the SEND frame and not of its message
-	fieldReserved // of the MESSAGE frame: a publisher's header of that name cannot be delivered
-	fieldDelay    // a header like any other, that also says when the message is to be routed
-	fieldSchedule // ActiveMQ's word for what cannot be had here: more than a delay
-	fieldTransformation
+	fieldStamp          // the gateway's to say (decision 25)
+	fieldControl        // of the SEND frame and not of its message
+	fieldReserved       // of the MESSAGE frame: a publisher's header of that name cannot be delivered
+	fieldDelay          // a header like any other, that also says when the message is to be routed
+	fieldSchedule       // ActiveMQ's word for what cannot be had here: more than a delay
+	fieldTransformation // ActiveMQ's wish for another body; a header like any other when it wishes for none
 )
 
 // The headers that are written in more than one place.

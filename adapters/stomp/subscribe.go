@@ -29,7 +29,7 @@ func (c *conn) subscribe(f *wire.Frame) error {
 		s.key.destination = s.destination
 	}
 	if c.subscriptions[s.key] != nil {
-		return failure("Duplicate subscription", "the id %q is in use", id)
+		return duplicate(s.key)
 	}
 	t, err := c.terms(f)
 	if err != nil {
@@ -37,6 +37,9 @@ func (c *conn) subscribe(f *wire.Frame) error {
 	}
 	if err := c.roomForSubscription(); err != nil {
 		return err
+	}
+	if t.name != "" && d.kind != toTopic && d.kind != toExchange {
+		return invalidDestination(text, "a durable subscription is to a topic")
 	}
 	var q *queue.Local
 	var receipt confirm.Receipt
@@ -72,6 +75,15 @@ func (c *conn) subscribe(f *wire.Frame) error {
 	c.acknowledge(f, receipt)
 	s.start()
 	return nil
+}
+
+// duplicate is RabbitMQ's refusal of an id that is in use.
+func duplicate(key subscriptionKey) error {
+	tag := "T_" + key.id
+	if key.destination != "" {
+		tag = "Q_" + key.destination
+	}
+	return failure("Duplicated subscription identifier", "A subscription identified by '%s' already exists.", tag)
 }
 
 func (c *conn) roomForSubscription() error {
@@ -134,7 +146,7 @@ func (c *conn) subscriptionOf(f *wire.Frame) (*subscription, error) {
 		if s := c.subscriptions[subscriptionKey{id: id}]; s != nil || durable {
 			return s, nil
 		}
-		return nil, failure("Subscription not found", "there is no subscription %q", id)
+		return nil, failure("No subscription found", "there is no subscription %q", id)
 	}
 	destination, ok := f.Get(headerDestination)
 	switch {
@@ -151,7 +163,7 @@ func (c *conn) subscriptionOf(f *wire.Frame) (*subscription, error) {
 			return s, nil
 		}
 	}
-	return nil, failure("Subscription not found", "there is no subscription to %q", destination)
+	return nil, failure("No subscription found", "there is no subscription to %q", destination)
 }
 
 // endsDurable reports whether an UNSUBSCRIBE ends a durable subscription, and the queue that goes with it: ActiveMQ's

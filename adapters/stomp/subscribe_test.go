@@ -169,6 +169,20 @@ func Test10UnsubscribesByDestination(t *testing.T) {
 	c.quiet()
 }
 
+// Test10TakesSpacesOffWhatItIsTold as ActiveMQ does, and leaves alone what it only carries.
+func Test10TakesSpacesOffWhatItIsTold(t *testing.T) {
+	h := newHouse(t)
+	c := h.dial()
+	c.write("CONNECT\nlogin: guest\npasscode: guest \n\n\x00")
+	c.expect(wire.Connected, "version:1.0")
+	c.write("SUBSCRIBE\ndestination: /queue/a\nid: 1\nselector: x = ' 5'\nack: client\nreceipt: r\n\n\x00")
+	c.expect(wire.Receipt, "receipt-id: r")
+	c.write("BEGIN\ntransaction: t\n\n\x00SEND\ndestination: /queue/a\nx: 5\ntransaction:t \ncontent-length: 1\n\n5\x00COMMIT\ntransaction: t\n\n\x00")
+	f := c.message("5", "subscription:1", "x: 5")
+	c.receipted("ACK\nmessage-id: %s\nreceipt:a\n\n\x00", header(f, "message-id"))
+	c.receipted("UNSUBSCRIBE\ndestination: /queue/a\nreceipt:u\n\n\x00") // by destination, although it has an id
+}
+
 func TestTopicsFanOutByPattern(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect(wire.V12)

@@ -26,7 +26,7 @@ func (c *conn) tempQueue(name string) (string, error) {
 	id := tempQueuePrefix + name
 	key := subscriptionKey{id: id}
 	if c.subscriptions[key] != nil {
-		return "", failure("Duplicate subscription", "the id %q is in use", id)
+		return "", duplicate(key)
 	}
 	if err := c.roomForSubscription(); err != nil {
 		return "", err

@@ -109,10 +109,10 @@ func prefetch(h *wire.Header) (int, error) {
 	return int(min(n, maxPrefetch)), nil
 }
 
-// transformation refuses what ActiveMQ would make of a message: bodies go through as they are.
+// transformation refuses what ActiveMQ would make of a body, objects and maps: bodies go through as they are. A word
+// that ActiveMQ does not know either says nothing.
 func transformation(value string) error {
-	switch strings.ToLower(value) {
-	case "", "jms-text", "jms-byte", "jms-bytes", "text", "bytes":
+	if !strings.HasPrefix(value, "jms-") || value == "jms-text" || value == "jms-byte" {
 		return nil
 	}
 	return notSupported("the transformation " + strconv.Quote(value) + " of bodies is")

@@ -21,8 +21,9 @@ type transaction struct {
 	size     int // bytes that it holds, roughly
 }
 
-// ending is a delivery and how it is to end. It has left its subscription's list of what is unsettled and still
-// counts against its window, so nobody can settle it twice, and an UNSUBSCRIBE leaves it alone.
+// ending is a delivery and how it is to end. It has left its subscription's list of what is unsettled and the window, so
+// nobody can settle it twice, an UNSUBSCRIBE leaves it alone, and a client that acknowledges one message after the other
+// in a transaction gets the next one, as ActiveMQ has it.
 type ending struct {
 	from *subscription
 	sent
@@ -101,7 +102,12 @@ func (c *conn) settleLater(f *wire.Frame, id string, s *subscription, sequence u
 	known = s.unsettled.each(sequence, s.mode == ackCumulative, func(d *sent) {
 		tx.ends = append(tx.ends, ending{s, *d, how})
 	})
+	s.window.Used -= len(tx.ends) - before
+	starved := s.starved && len(tx.ends) > before
 	c.out.End(b)
+	if starved {
+		s.Wake()
+	}
 	for i := range tx.ends[before:] {
 		size += keepCost
 		if m := tx.ends[before+i].delivery.Message; m != nil && how == queue.Reject {
@@ -147,7 +153,6 @@ func (c *conn) commit(f *wire.Frame) error {
 		return err // the deliveries go back when the connection ends, which is now
 	}
 	c.forget(id, tx)
-	c.feed(tx)
 	c.acknowledge(f, receipt.Join(declared))
 	return nil
 }
@@ -164,23 +169,6 @@ func (tx *transaction) byQueue() (ends []router.End) {
 		last.Deliveries = append(last.Deliveries, e.delivery)
 	}
 	return ends
-}
-
-// feed gives subscriptions the credit back that the ends of a transaction took, and wakes those that waited for it.
-func (c *conn) feed(tx *transaction) {
-	var starved []*subscription
-	b := c.out.Begin()
-	for i := range tx.ends {
-		s := tx.ends[i].from
-		if s.window.Used--; s.starved {
-			s.starved = false
-			starved = append(starved, s)
-		}
-	}
-	c.out.End(b)
-	for _, s := range starved {
-		s.Wake()
-	}
 }
 
 // abort forgets a transaction. The deliveries are the client's to settle again. STOMP 1.2, "ABORT".
@@ -202,6 +190,7 @@ func (c *conn) abort(f *wire.Frame) error {
 			continue
 		}
 		e.from.unsettled.restore(e.sequence, e.delivery)
+		e.from.window.Used++
 	}
 	c.out.End(b)
 	tx.ends = kept

@@ -95,15 +95,25 @@ func TestDeliveryIsSettledOnceInsideOrOutsideOfATransaction(t *testing.T) {
 	}
 }
 
-func TestCreditOfATransactionComesBackWithItsEnd(t *testing.T) {
+// TestTransactionGivesCreditAtOnce: a client with a prefetch of one acknowledges one message after the other in a
+// transaction. After an ABORT they are its own to settle again.
+func TestTransactionGivesCreditAtOnce(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect(wire.V12)
-	c.fill("in", 2)
+	c.fill("in", 4)
 	c.write("SUBSCRIBE\nid:s\ndestination:/queue/in\nack:client-individual\nprefetch-count:1\n\n\x00BEGIN\ntransaction:t\n\n\x00")
-	c.write("ACK\nid:%s\ntransaction:t\n\n\x00", header(c.message("0"), "ack"))
-	c.quiet() // the acknowledgement counts when the transaction does
-	c.receipted("COMMIT\ntransaction:t\nreceipt:c\n\n\x00")
-	c.message("1")
+	first := c.message("0")
+	c.write("ACK\nid:%s\ntransaction:t\n\n\x00", header(first, "ack"))
+	second := c.message("1")
+	c.receipted("ABORT\ntransaction:t\nreceipt:a\n\n\x00BEGIN\ntransaction:u\n\n\x00")
+	c.write("ACK\nid:%s\ntransaction:u\n\n\x00", header(second, "ack"))
+	c.quiet() // two were out, one still is
+	c.write("ACK\nid:%s\ntransaction:u\n\n\x00", header(first, "ack"))
+	c.message("2")
+	c.receipted("COMMIT\ntransaction:u\nreceipt:c\n\n\x00")
+	if s := h.queue("in").Stats(); s.Acked != 2 || s.Unacked != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestUnsubscribeLeavesATransactionItsDeliveries(t *testing.T) {
@@ -150,8 +160,8 @@ func TestTransactionEndsWithItsConnection(t *testing.T) {
 
 func TestTransactionThatCannotBeWholeDoesNothing(t *testing.T) {
 	tests := []struct{ name, frame, want string }{
-		{"no exchange", "SEND\ndestination:/exchange/none/k\ntransaction:t\nreceipt:s\n\nx\x00", "message:Not found"},
-		{"no queue", "SEND\ndestination:/amq/queue/none\ntransaction:t\n\nx\x00COMMIT\ntransaction:t\nreceipt:c\n\n\x00", "message:Not found"},
+		{"no exchange", "SEND\ndestination:/exchange/none/k\ntransaction:t\nreceipt:s\n\nx\x00", "message:not_found"},
+		{"no queue", "SEND\ndestination:/amq/queue/none\ntransaction:t\n\nx\x00COMMIT\ntransaction:t\nreceipt:c\n\n\x00", "message:not_found"},
 		{"a queue without room", strings.Repeat("SEND\ndestination:/queue/small\ntransaction:t\n\nx\x00", 2) + "COMMIT\ntransaction:t\nreceipt:c\n\n\x00", "message:Queue full"},
 		{"too much", strings.Repeat("SEND\ndestination:/queue/in\ntransaction:t\n\n"+strings.Repeat("x", 1000)+"\x00", 5), "message:Transaction too large"},
 		{"too many", strings.Repeat("BEGIN\ntransaction:%d\n\n\x00", 1), "message:Too many transactions"},

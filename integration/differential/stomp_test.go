@@ -16,7 +16,7 @@ var differentialLimits = wire.Limits{Headers: 100, HeaderBytes: 4 << 10, Body: 6
 // FuzzSTOMPReaderAgrees compares our frame reader with go-stomp's on the same bytes of STOMP 1.2: a frame that both
 // accept has the same command, headers and body. Ours refuses more: undefined escapes, bare carriage returns, NUL
 // octets in headers. It also leaves CONNECT and CONNECTED as they are, where go-stomp unescapes them against the
-// specification (1.2, "Value Encoding").
+// specification (1.2, "Value Encoding"), and ignores content-length where a frame has no body.
 func FuzzSTOMPReaderAgrees(f *testing.F) {
 	for _, seed := range []string{
 		"CONNECT\naccept-version:1.2\nhost:/\n\n\x00",
@@ -35,6 +35,9 @@ func FuzzSTOMPReaderAgrees(f *testing.F) {
 		for {
 			got, err := ours.Next()
 			if err != nil {
+				return
+			}
+			if _, counted := got.Get("content-length"); counted && !slices.Contains([]string{wire.Send, wire.Message, wire.Error}, got.Command) {
 				return
 			}
 			want, err := nextFrame(theirs)

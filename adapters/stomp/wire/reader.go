@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"unsafe"
 )
 
@@ -66,10 +67,11 @@ func (r *Reader) Next() (*Frame, error) {
 func (r *Reader) waiting() int { return r.end - r.start }
 
 // skipLineEnds leaves start at the first octet of a frame. Line ends between frames are heart-beats, or the habit of
-// clients that end every frame with one.
+// clients that end every frame with one; NUL octets there are what is left of a body whose length was counted short by a
+// client's own end of the frame.
 func (r *Reader) skipLineEnds() error {
 	for {
-		for r.start < r.end && r.buffer[r.start] == '\n' {
+		for r.start < r.end && (r.buffer[r.start] == '\n' || r.buffer[r.start] == 0) {
 			r.start++
 		}
 		waiting := r.buffer[r.start:r.end]
@@ -117,7 +119,7 @@ func (r *Reader) headerBlock() (int, error) {
 		if line == 0 {
 			r.frame.Command = command(trimReturn(have[:lineEnd]))
 			if r.frame.Command == "" {
-				return 0, malformed("unknown command")
+				return 0, unknownCommand(trimReturn(have[:lineEnd]))
 			}
 		} else if len(trimReturn(have[line:lineEnd])) == 0 {
 			r.makeRoom(scanned)
@@ -185,7 +187,7 @@ func (r *Reader) parse(block []byte) error {
 func (r *Reader) body() error {
 	r.frame.Body, r.frame.BodyOwned = nil, false
 	text, counted := r.frame.Get("content-length")
-	if !counted {
+	if !counted || !hasBody(r.frame.Command) {
 		return r.terminatedBody()
 	}
 	length, err := contentLength(text)
@@ -209,6 +211,12 @@ func (r *Reader) body() error {
 	r.frame.Body = r.buffer[r.start : r.start+length : r.start+length]
 	r.start += length + 1
 	return nil
+}
+
+// hasBody reports whether a frame may have a body (STOMP 1.2, "Body"). A content-length on another frame says nothing:
+// there are clients that send back all headers of a MESSAGE in its ACK.
+func hasBody(command string) bool {
+	return command == Send || command == Message || command == Error
 }
 
 // terminatedBody reads a body that ends at the first NUL.
@@ -272,8 +280,10 @@ func (r *Reader) largeBody(length int) error {
 	return nil
 }
 
-// contentLength reads the value of a content-length header: digits and nothing else.
+// contentLength reads the value of a content-length header: digits, with spaces around them as some clients of 1.0 write
+// them.
 func contentLength(text string) (int, error) {
+	text = strings.Trim(text, " ")
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {
 			return 0, malformed("content-length is not a number")
