@@ -24,6 +24,7 @@ type Gateway struct {
 	Store     Store
 	Alarms    Alarms
 	MQTT      MQTT
+	STOMP     STOMP
 }
 
 // User may log in besides the built-in guest.
@@ -74,6 +75,14 @@ type Alarms struct {
 	MemoryShare float64 // of the smaller of the machine's memory and the control group's
 	MemoryLimit int64   // bytes; above 0 it rules over MemoryShare
 	DiskFree    int64   // bytes that must be free where the data directory is; 0 waits until the disk is full
+}
+
+// STOMP is what the gateway forgives clients of that protocol, or does not.
+type STOMP struct {
+	ImplicitConnect bool   // a first frame other than CONNECT logs the default user in
+	DefaultLogin    string // of a client that names no user; "" is guest, who may come from loopback only
+	DefaultPasscode string
+	StrictHost      bool // a host header that is no virtual host is refused, and not the default one
 }
 
 // Default returns every default there is: what a gateway without a file does.
@@ -154,6 +163,14 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 			)
 		}),
 		optional("mqtt", func(n *yaml.Node) { d.mqtt(n, &g.MQTT) }),
+		optional("stomp", func(n *yaml.Node) {
+			d.mapping(n,
+				optional("implicit-connect", d.truth(&g.STOMP.ImplicitConnect)),
+				optional("default-login", d.text(&g.STOMP.DefaultLogin)),
+				optional("default-passcode", d.text(&g.STOMP.DefaultPasscode)),
+				optional("strict-host", d.truth(&g.STOMP.StrictHost)),
+			)
+		}),
 		later("permissions"), later("policies"), later("cluster"),
 	)
 }

@@ -94,8 +94,14 @@ func newConn(s *Server, nc net.Conn) *conn {
 
 // serve reads frames until the connection ends, and says why.
 func (c *conn) serve(ctx context.Context) error {
-	if err := c.handshake(ctx); err != nil {
+	instead, err := c.handshake(ctx)
+	if err != nil {
 		return c.reason(ctx, err)
+	}
+	if instead != nil {
+		if err := c.handle(ctx, instead); err != nil {
+			return c.reason(ctx, inAnswer(instead, err))
+		}
 	}
 	for !c.inlet.Interrupted() {
 		f, err := c.reader.Next()

@@ -27,21 +27,29 @@ const (
 	patience = 2
 )
 
-// handshake waits for CONNECT and answers it. STOMP 1.2, "CONNECT or STOMP Frame".
-func (c *conn) handshake(ctx context.Context) error {
+// handshake waits for CONNECT and answers it. STOMP 1.2, "CONNECT or STOMP Frame". Where clients may leave it out it
+// returns the frame that came instead.
+func (c *conn) handshake(ctx context.Context) (instead *wire.Frame, err error) {
 	if err := c.inlet.Handshake(c.server.limits.Handshake); err != nil {
-		return err
+		return nil, err
 	}
 	if c.inlet.Interrupted() {
-		return errInterrupted
+		return nil, errInterrupted
 	}
 	f, err := c.reader.Next()
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Command == wire.Connect, f.Command == wire.Stomp:
+		return nil, c.shakeHands(ctx, f)
+	case !c.server.implicit:
+		return nil, failure("Not connected", "the first frame is CONNECT or STOMP")
 	}
-	if f.Command != wire.Connect && f.Command != wire.Stomp {
-		return failure("Not connected", "the first frame is CONNECT or STOMP")
-	}
+	return f, c.open(ctx, &wire.Frame{Command: wire.Connect}, wire.V10, 0, 0)
+}
+
+// shakeHands answers CONNECT.
+func (c *conn) shakeHands(ctx context.Context, f *wire.Frame) error {
 	version, err := negotiate(f)
 	if err != nil {
 		return err
@@ -53,6 +61,15 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.open(ctx, f, version, send, receive); err != nil {
+		return err
+	}
+	c.connected(send, receive)
+	return nil
+}
+
+// open lets the client in.
+func (c *conn) open(ctx context.Context, f *wire.Frame, version wire.Version, send, receive time.Duration) error {
 	if err := c.login(ctx, f); err != nil {
 		return err
 	}
@@ -69,7 +86,6 @@ func (c *conn) handshake(ctx context.Context) error {
 		Protocol: "STOMP " + version.String(), User: c.ingress.user, VHost: c.router.Name(), Name: c.ingress.clientID,
 		Heartbeat: max(send, receive),
 	}, func(reason string) { c.fail(failure("Connection closed", "%s", reason)) })
-	c.connected(send, receive)
 	return nil
 }
 
@@ -124,6 +140,9 @@ func beat(milliseconds uint64) time.Duration {
 func (c *conn) login(ctx context.Context, f *wire.Frame) error {
 	user, named := f.Get("login")
 	passcode, given := f.Get("passcode")
+	if !named && !given && c.server.defaultLogin != "" && session.CertificateUser(c.net) == "" {
+		user, passcode, named, given = c.server.defaultLogin, c.server.defaultPasscode, true, true
+	}
 	credentials := auth.Credentials{User: strings.Clone(user), Password: []byte(passcode), Named: named}
 	// A certificate stands in for a passcode that is not there; a login named besides must be its own.
 	if proven := session.CertificateUser(c.net); proven != "" && !given && (!named || user == proven) {
@@ -137,11 +156,14 @@ func (c *conn) login(ctx context.Context, f *wire.Frame) error {
 		host = defaultVHost
 	}
 	r, identity, err := c.server.login(ctx, credentials, host)
-	if err != nil && !errors.Is(err, auth.ErrRefused) && host != defaultVHost {
+	if err != nil && !errors.Is(err, auth.ErrRefused) && host != defaultVHost && !c.server.strictHost {
 		r, identity, err = c.server.login(ctx, credentials, defaultVHost)
 	}
 	if errors.Is(err, auth.ErrRefused) {
 		return &Error{Message: "Bad CONNECT", Detail: "Access refused for user '" + credentials.User + "'", Cause: err}
+	}
+	if err != nil && c.server.strictHost && host != defaultVHost {
+		return &Error{Message: "Bad CONNECT", Detail: "Virtual host '" + host + "' access denied", Cause: err}
 	}
 	if err != nil {
 		return err

@@ -27,6 +27,15 @@ type Config struct {
 	Sessions *session.Registry
 	Limits   Limits
 	Log      *slog.Logger
+
+	// ImplicitConnect logs the default user in when the first frame is another than CONNECT or STOMP, and sends no
+	// CONNECTED. Such a client speaks 1.0.
+	ImplicitConnect bool
+	// DefaultLogin is the user of clients that name none; "" asks to be let in as nobody.
+	DefaultLogin, DefaultPasscode string
+	// StrictHost refuses a host header that is no virtual host. Else the default virtual host is meant: clients put host
+	// names there.
+	StrictHost bool
 }
 
 // Limits bound one connection. A zero field takes its default.
@@ -75,6 +84,9 @@ type Server struct {
 	sessions *session.Registry
 	limits   Limits
 	log      *slog.Logger
+
+	implicit, strictHost          bool
+	defaultLogin, defaultPasscode string
 	// newSession names a connection so that no other has the name, in octets that no version escapes.
 	newSession func() string
 
@@ -87,6 +99,7 @@ var _ session.Handler = (*Server)(nil)
 func NewServer(c Config) *Server {
 	return &Server{
 		login: c.Login, replies: c.Replies, product: c.Product, gate: c.Gate, sessions: c.Sessions, limits: c.Limits.withDefaults(), log: c.Log,
+		implicit: c.ImplicitConnect, strictHost: c.StrictHost, defaultLogin: c.DefaultLogin, defaultPasscode: c.DefaultPasscode,
 		newSession: randomSession,
 	}
 }

@@ -1,10 +1,13 @@
 package stomp
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"tridge/adapters/stomp/wire"
+	"tridge/core/auth"
+	"tridge/core/router"
 )
 
 func TestHandshakeNegotiatesTheVersion(t *testing.T) {
@@ -116,6 +119,49 @@ func TestBadInputGetsAnErrorFrame(t *testing.T) {
 				t.Error("the connection ended without a reason for the log")
 			}
 		})
+	}
+}
+
+func TestConnectMayBeLeftOutWhereThatIsAllowed(t *testing.T) {
+	h := newHouse(t, func(c *Config) { c.ImplicitConnect, c.DefaultLogin, c.DefaultPasscode = true, "app", "app" })
+	c := h.dial()
+	c.write("SUBSCRIBE\ndestination:/queue/a\nreceipt:s\n\n\x00SEND\ndestination:/queue/a\n\nx\x00")
+	c.expect(wire.Receipt) // and no CONNECTED
+	c.message("x")
+	c.write("CONNECT\n\n\x00")
+	c.expect(wire.Error, "message:Already connected")
+	wrong := newHouse(t, func(c *Config) { c.ImplicitConnect, c.DefaultLogin, c.DefaultPasscode = true, "app", "x" }).dial()
+	wrong.write("SUBSCRIBE\ndestination:/queue/a\nreceipt:s\n\n\x00")
+	wrong.expect(wire.Error, "message:Bad CONNECT")
+}
+
+func TestDefaultUserIsForThoseWhoNameNone(t *testing.T) {
+	h := newHouse(t, func(c *Config) {
+		c.DefaultLogin, c.DefaultPasscode = "app", "app"
+		login := c.Login
+		c.Login = func(ctx context.Context, credentials auth.Credentials, vhost string) (*router.Router, auth.Identity, error) {
+			r, _, err := login(ctx, credentials, vhost)
+			return r, auth.Identity{User: credentials.User}, err
+		}
+	})
+	for login, want := range map[string]string{"": "app", "login:bob\npasscode:bob\n": "bob"} {
+		c := h.dial()
+		c.write("CONNECT\naccept-version:1.2\nhost:/\n%s\n\x00", login)
+		c.expect(wire.Connected)
+		c.receipted("SEND\ndestination:/topic/a\nuser-id:%s\nreceipt:r\n\nx\x00", want) // else it is refused
+	}
+}
+
+func TestUnknownHostIsTheDefaultOneUnlessStrict(t *testing.T) {
+	const connect = "CONNECT\naccept-version:1.2\nhost:broker.example.com\n\n\x00"
+	c := newHouse(t).dial()
+	c.write(connect)
+	c.expect(wire.Connected)
+	strict := newHouse(t, func(c *Config) { c.StrictHost = true }).dial()
+	strict.write(connect)
+	f := strict.expect(wire.Error, "message:Bad CONNECT")
+	if string(f.Body) != "Virtual host 'broker.example.com' access denied\n" {
+		t.Errorf("%s", f.Body)
 	}
 }
 

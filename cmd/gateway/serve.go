@@ -159,7 +159,9 @@ func serveBroker(ctx context.Context, b *broker.Broker, f files, hasRoutes bool,
 			}
 			return nil
 		},
-		Limits: stomp.Limits{Handshake: limits.Handshake, Frame: wire.Limits{Body: int(limits.MessageSize)}},
+		Limits:          stomp.Limits{Handshake: limits.Handshake, Frame: wire.Limits{Body: int(limits.MessageSize)}},
+		ImplicitConnect: f.gateway.STOMP.ImplicitConnect, StrictHost: f.gateway.STOMP.StrictHost,
+		DefaultLogin: f.gateway.STOMP.DefaultLogin, DefaultPasscode: f.gateway.STOMP.DefaultPasscode,
 	})
 
 	// Not of ctx: whoever asks must be told that we drain before the first peer is.
