@@ -22,16 +22,31 @@ type deadLetters struct {
 
 type deadLetter struct {
 	from *queueEntry
+	to   *grave // nil: a policy has just taken it away, and they are dropped with a count
 	ds   []queue.Delivery
 	why  queue.Reason
 }
 
+// grave is where a queue sends its dead letters.
+type grave struct {
+	queue, exchange, key string
+	ownKey               bool // they keep their routing keys
+}
+
+// graveOf is where the dead letters of the queue of that name go under a rule; nil for nowhere.
+func graveOf(name string, r *rule) *grave {
+	if !r.deadLetter {
+		return nil
+	}
+	return &grave{name, r.deadExchange, r.deadKey, r.ownKey}
+}
+
 // deadLetter is queue.Options.DeadLetter. Messages that cannot be handed over go back to their places.
-func (r *Router) deadLetter(from *queueEntry, ds []queue.Delivery, why queue.Reason) confirm.Receipt {
+func (r *Router) deadLetter(from *queueEntry, to *grave, ds []queue.Delivery, why queue.Reason) confirm.Receipt {
 	d := &r.dead
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	receipt := r.bury(deadLetter{from, ds, why})
+	receipt := r.bury(deadLetter{from, to, ds, why})
 	r.drainDead()
 	return receipt
 }
@@ -44,7 +59,7 @@ func (r *Router) drainDead() {
 		d.work[0] = deadLetter{}
 		d.work = d.work[1:]
 		err := next.from.queue.Bury(next.ds, next.why, func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
-			return r.bury(deadLetter{next.from, ds, why}), nil
+			return r.bury(deadLetter{next.from, next.to, ds, why}), nil
 		})
 		if err != nil {
 			r.slog.Error("dead letters not read: they stay where they were", "vhost", r.name, "queue", next.from.spec.Name, "err", err)
@@ -58,14 +73,12 @@ func (r *Router) deposit(q *queue.Local, m *message.Message, at queue.Pos) error
 	if len(left) == 0 {
 		return err
 	}
-	r.mu.RLock()
-	e := r.queues[q.Name()]
-	r.mu.RUnlock()
-	if e == nil || e.queue != q { // deleted meanwhile: its messages went with it
+	e, to := r.buries(q)
+	if e == nil { // deleted meanwhile: its messages went with it
 		q.TakeBack(left)
 		return err
 	}
-	r.dead.work = append(r.dead.work, deadLetter{e, left, queue.LengthLimit})
+	r.dead.work = append(r.dead.work, deadLetter{e, to, left, queue.LengthLimit})
 	return err
 }
 
@@ -82,10 +95,10 @@ func (r *Router) bury(w deadLetter) (receipt confirm.Receipt) {
 			size += w.ds[n].Message.Size()
 			n++
 		}
-		written, err := r.handOver(w, w.ds[:n], false)
+		written, err := r.handOver(w, w.ds[:n], w.to == nil)
 		if n > 1 && errors.Is(err, queue.ErrTooLarge) {
 			n = 1
-			written, err = r.handOver(w, w.ds[:n], false)
+			written, err = r.handOver(w, w.ds[:n], w.to == nil)
 		}
 		if errors.Is(err, queue.ErrTooLarge) {
 			r.slog.Error("dead letter too large for one record of the log: dropped", "vhost", r.name, "queue", w.from.spec.Name,
@@ -112,7 +125,7 @@ func (r *Router) handOver(w deadLetter, ds []queue.Delivery, drop bool) (receipt
 	if drop {
 		r.counters.DeadLetterDropped.Add(uint64(len(ds)))
 	} else {
-		moves = r.planAll(nil, &p.tx, deadLetter{w.from, ds, w.why})
+		moves = r.planAll(nil, &p.tx, deadLetter{w.from, w.to, ds, w.why})
 	}
 	p.tx.Acks = appendRefs(p.tx.Acks, w.from.queue.ID(), ds)
 	p.pos = p.pos[:0]
@@ -128,7 +141,7 @@ func (r *Router) handOver(w deadLetter, ds []queue.Delivery, drop bool) (receipt
 // planAll adds dead letters to tx and to moves. dead.mu is held.
 func (r *Router) planAll(moves []move, tx *queue.Tx, w deadLetter) []move {
 	for i := range w.ds {
-		m := w.from.spec.buried(w.ds[i].Message, w.why)
+		m := w.to.buried(w.ds[i].Message, w.why)
 		route, err := r.dead.publisher.route(m, copies(m))
 		if err != nil {
 			r.counters.DeadLetterDropped.Add(1)

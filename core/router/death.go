@@ -44,9 +44,6 @@ func openCopies(m *message.Message, keys []string) []string {
 	return keys
 }
 
-// ownKey reports whether dead letters of the queue keep their routing keys.
-func (s *QueueSpec) ownKey() bool { return s.DeadLetterKey == "" && !s.EmptyDeadLetterKey }
-
 // death is one way of dying: in that queue for that reason, so many times.
 type death struct {
 	queue, reason string
@@ -56,35 +53,35 @@ type death struct {
 // buried is the message that takes the place of m: published to the dead letter exchange, its history extended, its
 // time to live taken away so that it does not expire again at once. Headers that are no part of its history stay as they
 // are and where they are.
-func (s *QueueSpec) buried(m *message.Message, why queue.Reason) *message.Message {
+func (g *grave) buried(m *message.Message, why queue.Reason) *message.Message {
 	dead := *m
-	dead.Exchange, dead.Expires = s.DeadLetterExchange, 0
+	dead.Exchange, dead.Expires = g.exchange, 0
 	dead.Time = time.Now().UnixMilli() // where it waits next it has all the time that queue gives
-	if !s.ownKey() {
-		dead.Key = s.DeadLetterKey
+	if !g.ownKey {
+		dead.Key = g.key
 	}
 	dead.Retain = false
 	headers := m.Head.Headers()
 	before, hasHistory := headers.Get(headerDeath)
-	history := s.extend(before, m, why)
+	history := g.extend(before, m, why)
 	var head message.Head
 	for p, v := range m.Head.All() {
 		switch {
 		case p == message.Expiration:
 		case p == message.OriginalTable:
-			head = message.AppendBytes(head, p, s.rewritten(message.Headers(v), m, why, history, hasHistory))
-		case p == message.BlindKey && !s.ownKey(): // the key it is published under now is the only one
+			head = message.AppendBytes(head, p, g.rewritten(message.Headers(v), m, why, history, hasHistory))
+		case p == message.BlindKey && !g.ownKey: // the key it is published under now is the only one
 		default:
 			head = message.AppendBytes(head, p, v)
 		}
 	}
-	dead.Head = message.AppendHeaders(head, s.rewritten(headers, m, why, history, hasHistory))
+	dead.Head = message.AppendHeaders(head, g.rewritten(headers, m, why, history, hasHistory))
 	return &dead
 }
 
 // rewritten is a list of headers with that history in the place of any before. What came first stays known for as long
 // as there is a history; without one, such headers are somebody else's.
-func (s *QueueSpec) rewritten(h message.Headers, m *message.Message, why queue.Reason, history message.Value, hasHistory bool) message.Headers {
+func (g *grave) rewritten(h message.Headers, m *message.Message, why queue.Reason, history message.Value, hasHistory bool) message.Headers {
 	var headers message.Headers
 	for name, v := range h.All() {
 		switch name {
@@ -95,7 +92,7 @@ func (s *QueueSpec) rewritten(h message.Headers, m *message.Message, why queue.R
 				continue
 			}
 		case headerCopies:
-			if !s.ownKey() {
+			if !g.ownKey {
 				continue
 			}
 		}
@@ -104,22 +101,22 @@ func (s *QueueSpec) rewritten(h message.Headers, m *message.Message, why queue.R
 	headers = message.AppendField(headers, headerDeath, history)
 	if !hasHistory {
 		headers = message.AppendStringField(headers, headerFirstReason, why.String())
-		headers = message.AppendStringField(headers, headerFirstQueue, s.Name)
+		headers = message.AppendStringField(headers, headerFirstQueue, g.queue)
 		headers = message.AppendStringField(headers, headerFirstExchange, m.Exchange)
 	}
 	headers = message.AppendStringField(headers, headerLastReason, why.String())
-	headers = message.AppendStringField(headers, headerLastQueue, s.Name)
+	headers = message.AppendStringField(headers, headerLastQueue, g.queue)
 	return message.AppendStringField(headers, headerLastExchange, m.Exchange)
 }
 
 // extend counts one more death: the event of this queue and reason moves to the front, or is new there. All but its count
 // stays as it was the first time. A history that is not an array is somebody else's and makes room.
-func (s *QueueSpec) extend(history message.Value, m *message.Message, why queue.Reason) message.Value {
+func (g *grave) extend(history message.Value, m *message.Message, why queue.Reason) message.Value {
 	events := make([]message.Value, 1, 4)
 	var before message.Headers // the event as it was
 	count := int64(1)
 	for event := range history.Array() {
-		if d := readDeath(event); d.queue == s.Name && d.reason == why.String() {
+		if d := readDeath(event); d.queue == g.queue && d.reason == why.String() {
 			count += d.count
 			if before == nil {
 				before, _ = event.Table()
@@ -130,7 +127,7 @@ func (s *QueueSpec) extend(history message.Value, m *message.Message, why queue.
 	}
 	fields := message.AppendField(message.Headers{}, "count", message.IntValue(count))
 	if before == nil {
-		fields = s.describe(fields, m, why)
+		fields = g.describe(fields, m, why)
 	}
 	for name, v := range before.All() {
 		if name != "count" {
@@ -142,9 +139,9 @@ func (s *QueueSpec) extend(history message.Value, m *message.Message, why queue.
 }
 
 // describe appends to fields what is known of a death, in the order in which RabbitMQ writes it.
-func (s *QueueSpec) describe(fields message.Headers, m *message.Message, why queue.Reason) message.Headers {
+func (g *grave) describe(fields message.Headers, m *message.Message, why queue.Reason) message.Headers {
 	fields = message.AppendStringField(fields, "reason", why.String())
-	fields = message.AppendStringField(fields, "queue", s.Name)
+	fields = message.AppendStringField(fields, "queue", g.queue)
 	seconds := message.IntValue(time.Now().Unix())
 	seconds.Type = message.TypeTimestamp
 	fields = message.AppendField(fields, "time", seconds)

@@ -42,6 +42,7 @@ func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
 	}
 	x := newExchange(s)
 	x.declared = receipt
+	r.ruleExchange(x)
 	r.exchanges[s.Name] = x
 	r.changed(x)
 	return receipt, nil
@@ -137,6 +138,7 @@ func (r *Router) DeclareQueue(s QueueSpec, origin uint64) (*queue.Local, confirm
 // addQueue makes the queue and tells cached routes. mu is held.
 func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	e := &queueEntry{spec: s}
+	e.ruling = r.policies.ofQueue(&e.spec)
 	e.queue = r.lawsOf(e).Queue(s.Name, id)
 	r.queues[s.Name] = e
 	if s.Exclusive != 0 {
@@ -150,15 +152,16 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 // thousands are mostly alike. mu is held.
 func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 	s := &e.spec
-	limits := limits{s.MaxLength, s.MaxBytes, s.MaxAttempts, s.TTL, s.Overflow, s.MaxPriority, s.HasTTL, s.SingleActive, s.DropTransientWhenIdle}
-	shared := s.Expires == 0 && !s.DeadLetter && !s.AutoDelete // none of them calls back about its queue
-	if shared && r.laws != nil && r.lawsFor == limits {
+	rule := s.rule(e.ruling.says())
+	shape := shape{rule, s.MaxPriority, s.SingleActive, s.DropTransientWhenIdle}
+	shared := rule.expires == 0 && !rule.deadLetter && !s.AutoDelete // none of them calls back about its queue
+	if shared && r.laws != nil && r.lawsFor == shape {
 		return r.laws
 	}
 	o := queue.Options{
-		MaxLength: s.MaxLength, MaxBytes: s.MaxBytes, Overflow: s.Overflow, MaxAttempts: s.MaxAttempts,
+		MaxLength: rule.maxLength, MaxBytes: rule.maxBytes, Overflow: rule.overflow, MaxAttempts: rule.maxAttempts,
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
-		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: s.HasTTL, TTL: s.TTL, Expires: s.Expires, Slog: r.slog,
+		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: rule.hasTTL, TTL: rule.ttl, Expires: rule.expires, Slog: r.slog,
 	}
 	if s.DropTransientWhenIdle {
 		o.Session = r.session
@@ -166,12 +169,13 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 			o.HasTTL, o.TTL = true, age
 		}
 	}
-	if s.Expires > 0 {
+	if rule.expires > 0 {
 		o.Unused = func() { r.deleteUnused(e) }
 	}
-	if s.DeadLetter {
+	if rule.deadLetter {
+		to := graveOf(s.Name, &rule)
 		o.DeadLetter = func(ds []queue.Delivery, why queue.Reason) (confirm.Receipt, error) {
-			return r.deadLetter(e, ds, why), nil
+			return r.deadLetter(e, to, ds, why), nil
 		}
 	}
 	if s.AutoDelete {
@@ -179,21 +183,16 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 	}
 	laws := queue.NewLaws(r.log, o)
 	if shared {
-		r.laws, r.lawsFor = laws, limits
+		r.laws, r.lawsFor = laws, shape
 	}
 	return laws
 }
 
-// limits are what queues of shared laws may differ in.
-type limits struct {
-	maxLength   queue.Limit
-	maxBytes    queue.Limit
-	maxAttempts queue.Limit
-	ttl         int64
-	overflow    queue.Overflow
-	maxPriority uint8
-
-	hasTTL, single, dropTransientWhenIdle bool
+// shape is what queues of shared laws may differ in.
+type shape struct {
+	rule
+	maxPriority                   uint8
+	single, dropTransientWhenIdle bool
 }
 
 func (r *Router) compareQueue(have, want *QueueSpec) error {

@@ -17,14 +17,16 @@ type exchange struct {
 	generation atomic.Uint64
 
 	// guarded by router.mu
-	spec     ExchangeSpec
-	declared confirm.Receipt       // safe when the declaration is
-	bindings map[string]*binding   // by identity
-	exact    map[string][]*binding // direct and topic: bindings without wildcards, by key
-	patterns pattern               // topic: bindings with wildcards
-	all      []*binding            // the other kinds
-	hash     hashOn                // consistent hash
-	incoming map[*binding]struct{} // bindings that lead here
+	spec      ExchangeSpec
+	declared  confirm.Receipt       // safe when the declaration is
+	ruling    *ruling               // the policies that hold for it; nil for none
+	alternate string                // of the declaration, or of its policy
+	bindings  map[string]*binding   // by identity
+	exact     map[string][]*binding // direct and topic: bindings without wildcards, by key
+	patterns  pattern               // topic: bindings with wildcards
+	all       []*binding            // the other kinds
+	hash      hashOn                // consistent hash
+	incoming  map[*binding]struct{} // bindings that lead here
 }
 
 // binding leads to exactly one of queue and exchange.
@@ -44,7 +46,7 @@ func newExchange(s ExchangeSpec) *exchange {
 	if s.Kind == ConsistentHash {
 		on, _ = newHashOn(s.Arguments) // checked when it was declared
 	}
-	return &exchange{spec: s, hash: on, bindings: map[string]*binding{}, exact: map[string][]*binding{}, incoming: map[*binding]struct{}{}}
+	return &exchange{spec: s, alternate: s.Alternate, hash: on, bindings: map[string]*binding{}, exact: map[string][]*binding{}, incoming: map[*binding]struct{}{}}
 }
 
 // add makes b part of the exchange.

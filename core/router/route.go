@@ -132,8 +132,8 @@ func (w *walk) visit(x *exchange, keys []string, b int) bool {
 	if !fresh {
 		return true
 	}
-	if !matched && x.spec.Alternate != "" {
-		if alternate := w.router.exchanges[x.spec.Alternate]; alternate != nil {
+	if !matched && x.alternate != "" {
+		if alternate := w.router.exchanges[x.alternate]; alternate != nil {
 			return w.visit(alternate, keys, b)
 		}
 	}

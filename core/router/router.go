@@ -67,8 +67,9 @@ type Router struct {
 	exchanges map[string]*exchange
 	queues    map[string]*queueEntry
 	exclusive map[uint64][]*queueEntry // by the origin they go with
-	laws      *queue.Laws              // shared last; nil: none yet
-	lawsFor   limits                   // what they are for
+	policies  policies
+	laws      *queue.Laws // shared last; nil: none yet
+	lawsFor   shape       // what they are for
 }
 
 // Counters count what no queue counts.
@@ -86,6 +87,7 @@ type queueEntry struct {
 	spec     QueueSpec
 	queue    *queue.Local
 	declared confirm.Receipt       // safe when the declaration is
+	ruling   *ruling               // the policies that hold for it; nil for none
 	incoming map[*binding]struct{} // made by the first one
 }
 
@@ -145,7 +147,7 @@ func (r *Router) QueueSpec(name string, origin uint64) (QueueSpec, error) {
 
 // ConsumerLaws is what a session keeps to on a queue's behalf.
 type ConsumerLaws struct {
-	Timeout int64 // QueueSpec.ConsumerTimeout
+	Timeout int64 // QueueSpec.ConsumerTimeout, or what a policy makes of it
 	Counted bool  // consumers are told how often a message has been delivered before
 }
 
@@ -157,9 +159,8 @@ func (r *Router) ConsumerLaws(name string) ConsumerLaws {
 	if e == nil {
 		return ConsumerLaws{}
 	}
-	kind, _ := e.spec.Arguments.Get(argumentQueueType)
-	text, _ := kind.String()
-	return ConsumerLaws{Timeout: e.spec.ConsumerTimeout, Counted: !e.spec.MaxAttempts.IsZero() || text == quorum}
+	rule := e.spec.rule(e.ruling.says())
+	return ConsumerLaws{Timeout: rule.consumerTimeout, Counted: !rule.maxAttempts.IsZero() || e.spec.Quorum()}
 }
 
 // The argument by which a client asks for a quorum queue. All it promises every durable queue keeps; what is left of the
@@ -249,7 +250,7 @@ func (r *Router) bump(x *exchange, visited map[*exchange]struct{}) {
 		r.bump(b.source, visited)
 	}
 	for _, other := range r.exchanges {
-		if other.spec.Alternate == x.spec.Name && x.spec.Name != "" {
+		if other.alternate == x.spec.Name && x.spec.Name != "" {
 			r.bump(other, visited)
 		}
 	}

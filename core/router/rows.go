@@ -74,6 +74,27 @@ func (r *Router) bindingRows(b *binding) []queue.Row {
 	return []queue.Row{{Table: queue.TableTopology, Key: r.identity(&b.spec), Value: rowValue(bindingRow{b.spec, []byte(b.spec.Key), []byte(b.spec.NewKey)})}}
 }
 
+// policyRow is what makes a policy durable.
+func (r *Router) policyRow(scope Scope, p *Policy) queue.Row {
+	return queue.Row{Table: queue.TableTopology, Key: rowKey(r.name, scope.kind(), p.Name), Value: rowValue(p)}
+}
+
+// restorePolicy takes up a policy found in the log. mu is held.
+func (r *Router) restorePolicy(scope Scope, value []byte) error {
+	var p Policy
+	if err := json.Unmarshal(value, &p); err != nil {
+		return err
+	}
+	set, err := r.newPolicy(scope, p)
+	if err != nil {
+		// Another version may have known more settings. Without this policy the gateway still serves.
+		r.slog.Error("a policy in the log does not hold", "vhost", r.name, "err", err)
+		return nil
+	}
+	r.policies.put(scope, p.Name, set)
+	return nil
+}
+
 // tombstones turns rows into their removal.
 func tombstones(rows []queue.Row) []queue.Row {
 	for i := range rows {
@@ -128,7 +149,7 @@ func RowDelayed(row queue.Row) (id uint32) {
 func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Exchanges before queues before bindings: each needs those before it.
+	// Policies before exchanges before queues before bindings: each needs those before it.
 	byKind := map[string][]queue.Row{}
 	for _, row := range rows {
 		var parts []string
@@ -142,12 +163,22 @@ func (r *Router) Restore(rows []queue.Row) (map[uint32]*queue.Local, error) {
 			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
 		}
 	}
+	for _, scope := range [...]Scope{Users, Operators} {
+		for _, row := range byKind[scope.kind()] {
+			if err := r.restorePolicy(scope, row.Value); err != nil {
+				return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
+			}
+		}
+	}
 	for _, row := range byKind["exchange"] {
 		var s exchangeRow
 		if err := json.Unmarshal(row.Value, &s); err != nil {
 			return nil, fmt.Errorf("router: topology row %q: %w", row.Key, err)
 		}
 		r.exchanges[s.Name] = newExchange(s.ExchangeSpec)
+	}
+	for _, x := range r.exchanges {
+		r.ruleExchange(x)
 	}
 	queues := map[uint32]*queue.Local{}
 	for _, row := range byKind["queue"] {
@@ -190,10 +221,40 @@ func (r *Router) Exchanges() []ExchangeSpec {
 	return list
 }
 
+// ExchangeInfo is an exchange as it is now.
+type ExchangeInfo struct {
+	ExchangeSpec
+	Ruling
+}
+
+// ExchangeInfos returns what Exchanges does, and the policies that hold.
+func (r *Router) ExchangeInfos() []ExchangeInfo {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make([]ExchangeInfo, 0, len(r.exchanges))
+	for _, x := range r.exchanges {
+		list = append(list, ExchangeInfo{x.spec, x.ruling.shown()})
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}
+
 // QueueInfo is a queue as it is now.
 type QueueInfo struct {
 	QueueSpec
 	queue.Stats
+	Ruling
+}
+
+// QueueInfo returns the queue of that name as it is now, whoever it belongs to.
+func (r *Router) QueueInfo(name string) (QueueInfo, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.queues[name]
+	if e == nil {
+		return QueueInfo{}, false
+	}
+	return QueueInfo{e.spec, e.queue.Stats(), e.ruling.shown()}, true
 }
 
 func (r *Router) Queues() []QueueInfo {
@@ -201,7 +262,7 @@ func (r *Router) Queues() []QueueInfo {
 	defer r.mu.RUnlock()
 	list := make([]QueueInfo, 0, len(r.queues))
 	for _, e := range r.queues {
-		list = append(list, QueueInfo{e.spec, e.queue.Stats()})
+		list = append(list, QueueInfo{e.spec, e.queue.Stats(), e.ruling.shown()})
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list

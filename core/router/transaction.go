@@ -200,7 +200,7 @@ func (p *Publisher) end(ends []End) (confirm.Receipt, error) {
 		if e.How != queue.Reject {
 			continue
 		}
-		if from := r.buries(e.Subscription.Queue()); from != nil {
+		if from, to := r.buries(e.Subscription.Queue()); to != nil {
 			if moves == nil {
 				r.dead.mu.Lock()
 				defer r.dead.mu.Unlock()
@@ -209,7 +209,7 @@ func (p *Publisher) end(ends []End) (confirm.Receipt, error) {
 			if err := r.load(e); err != nil {
 				return confirm.Receipt{}, err
 			}
-			moves = r.planAll(moves, &p.tx, deadLetter{from, e.Deliveries, queue.Rejected})
+			moves = r.planAll(moves, &p.tx, deadLetter{from, to, e.Deliveries, queue.Rejected})
 		}
 	}
 	for i := range ends {
@@ -252,16 +252,16 @@ func (p *Publisher) requeue(ends []End) {
 	}
 }
 
-// buries returns what the router knows of a queue whose dead letters go somewhere, nil for any other and for one that
-// has been deleted.
-func (r *Router) buries(q *queue.Local) *queueEntry {
+// buries returns what the router knows of a queue and where its dead letters go now; to is nil when that is nowhere, and
+// both are for a queue that has been deleted.
+func (r *Router) buries(q *queue.Local) (e *queueEntry, to *grave) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	e := r.queues[q.Name()]
-	if e == nil || e.queue != q || !e.spec.DeadLetter {
-		return nil
+	if e = r.queues[q.Name()]; e == nil || e.queue != q {
+		return nil, nil
 	}
-	return e
+	rule := e.spec.rule(e.ruling.says())
+	return e, graveOf(e.spec.Name, &rule)
 }
 
 // load reads the messages of deliveries that are not in memory.
