@@ -15,6 +15,10 @@ import (
 // figures is a broker that says what a test wants.
 type figures struct{ alarms []broker.Alarm }
 
+func (f figures) VHosts() []string { return nil }
+
+func (f figures) VHost(string) (*broker.VHost, bool) { return nil, false }
+
 func (f figures) Alarms() []broker.Alarm { return f.alarms }
 
 func (figures) LogPins() (vhost, queue string, bytes int64) { return "/", "stuck", 4096 }

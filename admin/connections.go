@@ -36,6 +36,7 @@ type Connection struct {
 	BytesRead    uint64
 	BytesWritten uint64
 	Encrypted    bool
+	Held         bool // publishes of it wait until no alarm is raised any more
 }
 
 // connection is a Connection in the words of RabbitMQ's management.
@@ -65,10 +66,34 @@ type connection struct {
 	BytesWritten     uint64         `json:"send_oct"`
 }
 
+// node is what RabbitMQ's clients are told as the name of the one node there is.
+const node = "tridge@localhost"
+
+// stateOf is a connection's state in RabbitMQ's words: while publishers are held back it is blocking until it publishes
+// something, and then blocked.
+func stateOf(c *Connection, alarmed bool) string {
+	switch {
+	case alarmed && c.Held:
+		return "blocked"
+	case alarmed:
+		return "blocking"
+	}
+	return "running"
+}
+
+// alarmed reports whether publishers are held back.
+func (s *Server) alarmed() bool {
+	if s.config.Broker == nil {
+		return false
+	}
+	b := s.config.Broker()
+	return b != nil && len(b.Alarms()) > 0
+}
+
 // inWords says c as RabbitMQ's management does.
-func inWords(c *Connection) connection {
+func inWords(c *Connection, alarmed bool) connection {
 	return connection{
-		Name: c.Name, Type: "network", Node: "tridge@localhost", State: "running", Protocol: c.Protocol,
+		Name: c.Name, Type: "network", Node: node, State: stateOf(c, alarmed), Protocol: c.Protocol,
 		User: c.User, UserWhoPerformed: c.User, VHost: c.VHost, Mechanism: cmp.Or(c.Mechanism, "PLAIN"),
 		GivenName: c.GivenName, Properties: plain(c.Properties), ConnectedAt: c.Since.UnixMilli(),
 		Host: c.Local.Addr().String(), Port: c.Local.Port(), PeerHost: c.Remote.Addr().String(), PeerPort: c.Remote.Port(),
@@ -110,12 +135,12 @@ func plainValue(v message.Value) any {
 }
 
 // connections answers the list of connections.
-func (s *Server) connections(w http.ResponseWriter, _ *http.Request) {
-	list := []connection{}
+func (s *Server) connections(w http.ResponseWriter, r *http.Request) {
+	list, alarmed := []connection{}, s.alarmed()
 	for _, c := range s.config.Connections.All() {
-		list = append(list, inWords(&c))
+		list = append(list, inWords(&c, alarmed))
 	}
-	answer(w, http.StatusOK, list)
+	answerList(w, r, list)
 }
 
 // connection answers one connection.
@@ -125,7 +150,7 @@ func (s *Server) connection(w http.ResponseWriter, r *http.Request) {
 		notFound(w)
 		return
 	}
-	answer(w, http.StatusOK, inWords(&c))
+	answer(w, http.StatusOK, inWords(&c, s.alarmed()))
 }
 
 // closeConnection has a connection end. X-Reason is what its peer is told.

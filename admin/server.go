@@ -14,6 +14,7 @@ import (
 	"tridge/core/auth"
 	"tridge/core/broker"
 	"tridge/core/queue"
+	"tridge/core/router"
 	"tridge/core/wal"
 )
 
@@ -35,6 +36,8 @@ type Broker interface {
 	LogStats() wal.Stats
 	LogPins() (vhost, queue string, bytes int64)
 	BodyStats() queue.BudgetStats
+	VHosts() []string
+	VHost(name string) (*broker.VHost, bool)
 }
 
 // Listener is one address the gateway listens on.
@@ -65,6 +68,15 @@ func NewServer(c Config) *Server {
 	s.get("/api/connections/{$}", s.known(s.connections))
 	s.mux.HandleFunc("DELETE /api/connections/{name}", s.known(s.closeConnection))
 	s.get("/api/connections/{name}", s.known(s.connection), "DELETE")
+	for _, each := range []struct {
+		path  string
+		scope router.Scope
+	}{{"/api/policies", router.Users}, {"/api/operator-policies", router.Operators}} {
+		p := policies{s, each.scope}
+		s.tree(each.path, tree{all: p.all, list: p.list, show: p.show, put: p.put, remove: p.remove})
+	}
+	s.tree("/api/queues", tree{all: s.queues, list: s.queuesOf, show: s.queue})
+	s.tree("/api/exchanges", tree{all: s.exchanges, list: s.exchangesOf, show: s.exchange})
 	s.mux.HandleFunc("GET /debug/pprof/", s.profile)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "Object Not Found", "nothing is at "+r.URL.Path)
@@ -76,9 +88,13 @@ func NewServer(c Config) *Server {
 func (s *Server) get(path string, h http.HandlerFunc, others ...string) {
 	s.mux.HandleFunc("GET "+path, h)
 	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", strings.Join(append([]string{"GET", "HEAD"}, others...), ", "))
-		refuse(w, http.StatusMethodNotAllowed, "Method Not Allowed", r.Method+" is not for "+r.URL.Path)
+		notAllowed(w, r, append([]string{"GET", "HEAD"}, others...)...)
 	})
+}
+
+func notAllowed(w http.ResponseWriter, r *http.Request, methods ...string) {
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	refuse(w, http.StatusMethodNotAllowed, "Method Not Allowed", r.Method+" is not for "+r.URL.Path)
 }
 
 // ServeHTTP implements http.Handler.

@@ -47,6 +47,7 @@ const parkedBodies = 64 << 10
 func (ch *channel) hold(m *message.Message, also []string) {
 	ch.held++
 	ch.conn.held.Add(heldPublish{ch, m, also, ch.incoming.mandatory}, m.Size()+keysSize(also))
+	ch.conn.member.SetHeld(true)
 }
 
 // overtakes reports whether a method may be acted on while publishes of its channel are parked: what settles or asks
@@ -93,6 +94,7 @@ func (c *conn) releaseHeld() error {
 	for {
 		p, ok := c.held.Next()
 		if !ok {
+			c.member.SetHeld(false)
 			return nil
 		}
 		p.channel.held--

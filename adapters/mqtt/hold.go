@@ -19,6 +19,7 @@ func (c *conn) hold(p *publishPacket) error {
 		parked := *p
 		parked.own()
 		c.held.Add(parked, size)
+		c.member.SetHeld(true)
 		return nil
 	}
 	if err := c.passHeld(); err != nil {
@@ -51,6 +52,7 @@ func (c *conn) releaseHeld() error {
 	for {
 		p, ok := c.held.Next()
 		if !ok {
+			c.member.SetHeld(false)
 			return nil
 		}
 		var err error

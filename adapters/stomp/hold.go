@@ -32,6 +32,7 @@ func (c *conn) hold(f *wire.Frame, to destination, m *message.Message, delay int
 	if c.held.Room(m.Size()) {
 		id, asked := receiptOf(f)
 		c.held.Add(heldFrame{message: m, to: to, delay: delay, id: id, asked: asked}, m.Size()+len(id))
+		c.member.SetHeld(true)
 		return nil
 	}
 	if err := c.passHeld(); err != nil {
@@ -62,6 +63,7 @@ func (c *conn) releaseHeld() error {
 	for {
 		h, ok := c.held.Next()
 		if !ok {
+			c.member.SetHeld(false)
 			return nil
 		}
 		if h.message != nil {

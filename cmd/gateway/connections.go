@@ -36,7 +36,7 @@ func shown(c *session.Connection) admin.Connection {
 		Name: c.ID, Protocol: c.Protocol, User: c.User, VHost: c.VHost, Mechanism: c.Mechanism, GivenName: c.Name,
 		Properties: c.Properties, Since: c.Since, Remote: addressOf(c.Remote), Local: addressOf(c.Local),
 		Channels: c.Channels, ChannelMax: c.ChannelMax, FrameMax: c.FrameMax, Heartbeat: c.Heartbeat,
-		BytesRead: c.BytesRead, BytesWritten: c.BytesWritten, Encrypted: c.Encrypted,
+		BytesRead: c.BytesRead, BytesWritten: c.BytesWritten, Encrypted: c.Encrypted, Held: c.Held,
 	}
 }
 

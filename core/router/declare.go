@@ -51,8 +51,8 @@ func (r *Router) DeclareExchange(s ExchangeSpec) (confirm.Receipt, error) {
 func (r *Router) compareExchange(have, want *ExchangeSpec) error {
 	e := r.exchangeError(ErrInequivalent, want.Name)
 	switch {
-	case have.typeName() != want.typeName():
-		e.Argument, e.Current, e.Received = "type", have.typeName(), want.typeName()
+	case have.TypeName() != want.TypeName():
+		e.Argument, e.Current, e.Received = "type", have.TypeName(), want.TypeName()
 	case have.Durable != want.Durable:
 		e.Argument, e.Current, e.Received = "durable", strconv.FormatBool(have.Durable), strconv.FormatBool(want.Durable)
 	case have.AutoDelete != want.AutoDelete:

@@ -61,8 +61,8 @@ type ExchangeSpec struct {
 	Owner      Owner
 }
 
-// typeName is the type that a client declares such an exchange with.
-func (s *ExchangeSpec) typeName() string {
+// TypeName is the type that a client declares such an exchange with.
+func (s *ExchangeSpec) TypeName() string {
 	if s.Delayed {
 		return DelayedType
 	}

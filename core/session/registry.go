@@ -33,6 +33,7 @@ type Connection struct {
 	BytesRead, BytesWritten uint64 // since it was accepted
 	Channels                int
 	Encrypted               bool
+	Held                    bool // publishes of its peer wait for the gate
 }
 
 // Registry knows the sessions of every listener whose peers have been let in, so that they can be looked at and ended.
@@ -52,6 +53,7 @@ type Member struct {
 	expel    func(reason string)
 
 	channels atomic.Int32
+	held     atomic.Bool
 }
 
 // NewRegistry returns an empty registry.
@@ -84,6 +86,13 @@ func (m *Member) Leave() {
 func (m *Member) SetChannels(n int) {
 	if m != nil {
 		m.channels.Store(int32(n))
+	}
+}
+
+// SetHeld says whether publishes of the peer wait for the gate.
+func (m *Member) SetHeld(held bool) {
+	if m != nil {
+		m.held.Store(held)
 	}
 }
 
@@ -153,7 +162,7 @@ func addressText(a net.Addr) string {
 func (m *Member) snapshot() Connection {
 	c := Connection{
 		Info: m.info, ID: m.id(), Remote: m.socket.RemoteAddr(), Local: m.socket.LocalAddr(), Since: m.since,
-		Channels: int(m.channels.Load()), Encrypted: Encrypted(m.socket),
+		Channels: int(m.channels.Load()), Encrypted: Encrypted(m.socket), Held: m.held.Load(),
 	}
 	c.BytesRead, c.BytesWritten = Traffic(m.socket)
 	return c
