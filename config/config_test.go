@@ -209,3 +209,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPoliciesAreRead(t *testing.T) {
+	name, _ := read(t, "routes", "policies.yaml")
+	s, err := LoadRoutes(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := func(line, column int) topology.Where { return topology.Where{File: name, Line: line, Column: column} }
+	text := func(line, column int, value string) topology.Text {
+		return topology.Text{Where: where(line, column), Value: value}
+	}
+	want := []topology.Policy{
+		{Name: text(2, 11, "limits"), Pattern: text(3, 14, "^readings"), ApplyTo: text(4, 15, "queues"), Priority: -3, Where: where(6, 17),
+			Definition: []topology.Argument{
+				{Name: text(6, 18, "max-length"), Value: int64(1000)}, {Name: text(6, 36, "dead-letter-exchange"), Value: ""},
+				{Name: text(6, 62, "ha-sync"), Value: true},
+			}},
+		{Name: text(7, 12, "cap"), Pattern: text(7, 26, ""), Operator: true, Where: where(7, 58),
+			Definition: []topology.Argument{{Name: text(7, 59, "message-ttl"), Value: int64(60000)}}},
+	}
+	if !reflect.DeepEqual(s.Policies, want) {
+		t.Errorf("got\n%+v, want\n%+v", s.Policies, want)
+	}
+}

@@ -34,6 +34,9 @@ func ParseRoutes(name string, src []byte) (topology.Spec, error) {
 			optional("queues", func(n *yaml.Node) {
 				d.list(n, func(n *yaml.Node) { s.Queues = append(s.Queues, d.queue(n)) })
 			}),
+			optional("policies", func(n *yaml.Node) {
+				d.list(n, func(n *yaml.Node) { s.Policies = append(s.Policies, d.policy(n)) })
+			}),
 			optional("bindings", func(n *yaml.Node) {
 				d.list(n, func(n *yaml.Node) { s.Bindings = append(s.Bindings, d.binding(n)) })
 			}),
@@ -86,6 +89,25 @@ func (d *document) queue(n *yaml.Node) topology.Queue {
 	return q
 }
 
+func (d *document) policy(n *yaml.Node) topology.Policy {
+	p := topology.Policy{}
+	d.mapping(n,
+		required("name", d.located(&p.Name)),
+		required("pattern", d.located(&p.Pattern)),
+		optional("apply-to", d.located(&p.ApplyTo)),
+		optional("operator", d.truth(&p.Operator)),
+		optional("priority", d.number(&p.Priority, math.MinInt32, math.MaxInt32)),
+		required("definition", func(n *yaml.Node) {
+			bad := len(d.errs)
+			p.Definition = d.arguments(n)
+			if len(d.errs) == bad { // else it has been complained about
+				p.Where = d.where(n)
+			}
+		}),
+	)
+	return p
+}
+
 // maxTime is the longest time a queue can be given: what an AMQP client could say as well.
 const maxTime = math.MaxUint32 * time.Millisecond
 
@@ -104,7 +126,7 @@ func (d *document) binding(n *yaml.Node) topology.Binding {
 	return b
 }
 
-// arguments reads what a binding of a headers exchange asks for: texts, whole numbers and truth values by name.
+// arguments reads what a binding of a headers exchange asks for, or what a policy says: texts, whole numbers and truth values by name.
 func (d *document) arguments(n *yaml.Node) []topology.Argument {
 	mapping := target(n)
 	if mapping.Kind != yaml.MappingNode {

@@ -44,11 +44,18 @@ type present struct {
 	exchanges map[string]router.ExchangeSpec
 	queues    map[string]router.QueueInfo
 	bindings  map[bindingIdentity]router.Binding
+	policies  map[policyIdentity]router.Policy
 }
 
 func look(r *router.Router) present {
 	p := present{
 		exchanges: map[string]router.ExchangeSpec{}, queues: map[string]router.QueueInfo{}, bindings: map[bindingIdentity]router.Binding{},
+		policies: map[policyIdentity]router.Policy{},
+	}
+	for _, scope := range [...]router.Scope{router.Users, router.Operators} {
+		for _, each := range r.Policies(scope) {
+			p.policies[policyIdentity{scope, each.Name}] = each
+		}
 	}
 	for _, x := range r.Exchanges() {
 		p.exchanges[x.Name] = x
@@ -87,6 +94,7 @@ type application struct {
 	unbind            []router.Binding
 	oldQueues         []string
 	oldExchanges      []string
+	oldPolicies       []policyIdentity
 
 	errs    []error
 	receipt confirm.Receipt // joins those of all steps
@@ -96,10 +104,14 @@ type application struct {
 // plan finds the difference and everything that is in the way of it.
 func (a *application) plan(changes []Change) {
 	exchanges, queues, bindings := map[string]bool{}, map[string]bool{}, map[bindingIdentity]bool{}
+	policies := map[policyIdentity]bool{}
 	replaced := map[string]bool{} // objects whose bindings go with them, by kind and name
 	for _, change := range changes {
 		missing := true
 		switch {
+		case change.Policy != nil:
+			policies[policyIdentity{change.Scope, change.Policy.Name}] = true
+			missing = a.planPolicy(change)
 		case change.Exchange != nil:
 			exchanges[change.Exchange.Name] = true
 			missing = a.planExchange(change, replaced)
@@ -119,6 +131,11 @@ func (a *application) plan(changes []Change) {
 	for id, b := range a.have.bindings {
 		if b.Owner == router.File && !bindings[id] && !replaced[exchangeKey(b.Source)] && !replaced[destinationKey(&b)] {
 			a.unbind = append(a.unbind, b)
+		}
+	}
+	for id, p := range a.have.policies {
+		if p.Owner == router.File && !policies[id] {
+			a.oldPolicies = append(a.oldPolicies, id)
 		}
 	}
 	for name, q := range a.have.queues {
@@ -251,6 +268,11 @@ func (a *application) run() error {
 		a.receipt = a.receipt.Join(receipt)
 		a.report.Deleted++
 	}
+	for _, id := range a.oldPolicies {
+		if err := a.deletePolicy(id); err != nil && !errors.Is(err, router.ErrNotFound) {
+			return err
+		}
+	}
 	for _, name := range a.oldQueues {
 		err := a.deleteQueue(name)
 		switch {
@@ -276,6 +298,8 @@ func (a *application) declareOne(change Change) error {
 	var receipt confirm.Receipt
 	var err error
 	switch {
+	case change.Policy != nil:
+		err = a.setPolicy(change)
 	case change.Exchange != nil:
 		receipt, err = a.router.DeclareExchange(*change.Exchange)
 	case change.Queue != nil:

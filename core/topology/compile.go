@@ -21,9 +21,11 @@ type Change struct {
 	Exchange *router.ExchangeSpec
 	Queue    *router.QueueSpec
 	Binding  *router.Binding
+	Policy   *router.Policy
+	Scope    router.Scope // of Policy
 }
 
-// Compile resolves s into the objects a router shall have: exchanges first, then queues, then bindings, so that each
+// Compile resolves s into the objects a router shall have: policies first, then exchanges, queues and bindings, so that each
 // finds what it needs. parsers holds the words of each scheme; "exchange" and "queue" are always known. The error
 // joins an *Error for everything that is wrong, not only for the first. A zero Text is passed over in silence: who read
 // the file has reported that it is missing, and the rest can still be checked.
@@ -32,6 +34,7 @@ func Compile(s Spec, parsers map[string]ParseAddress) ([]Change, error) {
 		parsers:   map[string]ParseAddress{"exchange": parseExchange, "queue": parseQueue},
 		exchanges: map[string]router.Kind{},
 		queues:    map[string]bool{},
+		policies:  map[policyIdentity]bool{},
 		bindings:  map[bindingIdentity]Where{},
 	}
 	for scheme, parse := range parsers {
@@ -48,6 +51,9 @@ func Compile(s Spec, parsers map[string]ParseAddress) ([]Change, error) {
 		name := s.Queues[i].Name
 		c.checkName("queue", name, c.queues[name.Value])
 		c.queues[name.Value] = true
+	}
+	for i := range s.Policies {
+		c.policy(&s.Policies[i])
 	}
 	for i := range s.Exchanges {
 		c.exchange(&s.Exchanges[i])
@@ -76,6 +82,7 @@ type compiler struct {
 	parsers   map[string]ParseAddress
 	exchanges map[string]router.Kind // declared in the file, or always there
 	queues    map[string]bool        // declared in the file
+	policies  map[policyIdentity]bool
 	bindings  map[bindingIdentity]Where
 	changes   []Change
 	errs      []error

@@ -34,6 +34,7 @@ type Text struct {
 type Spec struct {
 	Exchanges []Exchange
 	Queues    []Queue
+	Policies  []Policy
 	Bindings  []Binding
 	Routes    []Route
 }
@@ -66,6 +67,17 @@ type DeadLetter struct {
 	Key      string
 }
 
+// Policy gives queues and exchanges properties by their names, also those that clients declare.
+type Policy struct {
+	Name       Text
+	Pattern    Text // regular expression
+	ApplyTo    Text // no value: all
+	Operator   bool // it limits what other policies and declarations may ask for
+	Priority   int
+	Where      Where // of the definition
+	Definition []Argument
+}
+
 // Binding leads from an exchange to a queue or to another exchange, in the router's own words.
 type Binding struct {
 	Where     Where
@@ -76,7 +88,7 @@ type Binding struct {
 	Arguments []Argument
 }
 
-// Argument is one thing that a binding of a headers exchange asks of a message.
+// Argument is one thing that a binding of a headers exchange asks of a message, or that a policy says.
 type Argument struct {
 	Name  Text
 	Value any // a string, an int64 or a bool
