@@ -241,6 +241,13 @@ func ask(t *target) (map[string]string, error) {
 		}
 		answers["dead letter: "+d.name] = said
 	}
+	for i, sc := range scenarios() {
+		answer, err := play(t, sc, i)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", sc.name, err)
+		}
+		answers["policies: "+sc.name] = answer
+	}
 	return answers, nil
 }
 
@@ -294,5 +301,5 @@ func reportRefusals(w io.Writer, names []string, answers []map[string]string) {
 		}
 		fmt.Fprintf(w, "| %s | %s | %s |\n", name, answers[0][name], answers[1][name])
 	}
-	fmt.Fprintf(w, "\n%d refusals compared, %d answered alike\n", len(answers[0]), len(answers[0])-differing)
+	fmt.Fprintf(w, "\n%d requests and scenarios compared, %d answered alike\n", len(answers[0]), len(answers[0])-differing)
 }
