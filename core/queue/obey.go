@@ -1,15 +1,20 @@
 package queue
 
-// Obey puts the queue under other laws. They must have the same log, Bodies, Pager and Clock as those before, and agree
-// with them on Single, MaxPriority and DropTransientWhenIdle. What is new counts from now on: an Expires begins anew, and
-// messages that wait keep the time at which they expire. Those over a limit stay until Enforce. It waits for nothing and
-// calls nobody.
+// Obey puts the queue under other laws. They must have the same log, Bodies and Clock as those before, and agree with them
+// on Single, MaxPriority and DropTransientWhenIdle; the pager stays as it is. What is new counts from now on: an Expires
+// begins anew, and messages that wait keep the time at which they expire. Those over a limit stay until Enforce. It waits
+// for nothing and calls nobody.
 func (q *Local) Obey(l *Laws) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if pager := q.laws().pager; l.pager != pager { // it has lent what the queue is made of
+		own := *l
+		own.pager = pager
+		l = &own
+	}
 	q.obeyed.Store(l)
 	q.renew()
-	if q.laws().Clock == nil || q.ready.mortal != 0 || q.laws().Expires != 0 {
+	if q.ready.mortal != 0 || q.laws().Expires != 0 {
 		q.arm(0) // not for a surplus, which Enforce is about to look at
 	}
 }
