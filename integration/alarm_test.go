@@ -100,6 +100,13 @@ func TestAlarmHoldsPublishersWhileConsumersRunOn(t *testing.T) {
 	}
 	consumer := newAMQP(t, g)
 	consumer.consume(t, "work")
+	eventually(t, "connections do not say that they are held", func() bool {
+		states := map[string]int{}
+		for _, c := range connections(t, g) {
+			states[c.State]++
+		}
+		return states["blocked"] == 3 && states["blocking"] == 1
+	})
 	for i := range waiting {
 		d := next(t, consumer.deliveries, "a delivery")
 		if string(d.Body) != fmt.Sprint(i) {

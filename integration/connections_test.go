@@ -18,6 +18,7 @@ type shownConnection struct {
 	Protocol string `json:"protocol"`
 	User     string `json:"user"`
 	VHost    string `json:"vhost"`
+	State    string `json:"state"`
 	Received int    `json:"recv_oct"`
 }
 
