@@ -198,8 +198,8 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 		return nil
 	case id != wire.IDChannelOpen:
 		return failure(wire.ChannelError, "expected 'channel.open'").at(id)
-	case int(f.Channel) > c.channelMax:
-		return failure(wire.NotAllowed, "channel id %d is over the negotiated channel_max (%d)", f.Channel, c.channelMax).at(id)
+	case len(c.channels) >= c.channelMax: // as RabbitMQ has it, a limit of how many and not of the number: clients rely on that
+		return failure(wire.NotAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)", len(c.channels), c.channelMax)
 	}
 	c.channels[f.Channel] = newChannel(c, f.Channel)
 	c.member.SetChannels(len(c.channels))

@@ -52,7 +52,6 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 		{"method of the server", string((&wire.BasicGetEmpty{}).AppendFrame(nil, 1)), wire.CommandInvalid, "unimplemented method"},
 		{"channel opened twice", string((&wire.ChannelOpen{}).AppendFrame(nil, 1)), wire.ChannelError, "second 'channel.open' seen"},
 		{"channel not open", string((&wire.QueuePurge{}).AppendFrame(nil, 2)), wire.ChannelError, "expected 'channel.open'"},
-		{"channel over channel-max", string((&wire.ChannelOpen{}).AppendFrame(nil, 2048)), wire.NotAllowed, "channel id 2048 is over the negotiated channel_max (2047)"},
 		{"header without a method", string(header(1, 60, 1)), wire.UnexpectedFrame, "expected method frame, got non method frame instead"},
 		{"body without a method", string(frame(3, 1, "x")), wire.UnexpectedFrame, "expected method frame, got non method frame instead"},
 		{"method instead of a header", publish + publish, wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead"},
@@ -78,6 +77,19 @@ func TestBadFramesCloseTheConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+// aiormq opens channel 65535 whatever was negotiated.
+func TestChannelMaxIsHowManyAndNotWhichNumber(t *testing.T) {
+	inBubble(t, Limits{ChannelMax: 2}, func(b *bench) {
+		c := b.dial()
+		c.openChannel(65535)
+		c.send(65535, &wire.ChannelClose{ReplyCode: 200})
+		c.expect(65535, &wire.ChannelCloseOK{})
+		c.openChannel(65534)
+		c.send(2, &wire.ChannelOpen{})
+		c.connectionError(wire.NotAllowed, "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)")
+	})
 }
 
 func TestClosedChannelDiscardsUntilCloseOK(t *testing.T) {
