@@ -9,7 +9,7 @@ fail() {
 }
 
 # command that must be there : Debian package that has it
-needed="gcc:gcc mosquitto_pub:mosquitto-clients amqp-publish:amqp-tools node:nodejs npm:npm"
+needed="gcc:gcc openssl:openssl mosquitto_pub:mosquitto-clients amqp-publish:amqp-tools node:nodejs npm:npm"
 
 packages=()
 for each in $needed; do
@@ -39,7 +39,7 @@ fi
 [ "$(node -p 'parseInt(process.versions.node)')" -ge 18 ] || fail "node is $(node --version); amqplib needs 18 or later"
 
 if [ ! -e node/node_modules/.package-lock.json ] || [ node/package-lock.json -nt node/node_modules/.package-lock.json ]; then
-	echo "install: npm ci in integration/node ($(sed -n 's/.*"\(amqplib\)": "\(.*\)".*/\1 \2/p' node/package.json))"
+	echo "install: npm ci in integration/node ($(sed -n '/dependencies/,/}/s/ *"\(.*\)": "\(.*\)".*/\1 \2/p' node/package.json | paste -sd,))"
 	(cd node && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed"
 	touch node/node_modules/.package-lock.json
 fi

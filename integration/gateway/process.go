@@ -168,6 +168,16 @@ func (p *Process) STOMP() string { return p.addresses["stomp"] }
 // MQTT is the address of the MQTT listener.
 func (p *Process) MQTT() string { return p.addresses["mqtt"] }
 
+// Address is where a listener is that a configuration file names, like mqtts or ws; "" when there is none.
+func (p *Process) Address(name string) string {
+	for line := range strings.Lines(p.log.String()) {
+		if address, found := strings.CutPrefix(line, "listening "+name+" "); found {
+			return strings.TrimSpace(address)
+		}
+	}
+	return ""
+}
+
 // HTTP is the address of the admin listener.
 func (p *Process) HTTP() string { return p.addresses["http"] }
 
