@@ -102,8 +102,38 @@ func TestClientsLogInByCertificate(t *testing.T) {
 		return []string{"-h", host, "-p", port, "--cafile", ca.File, "--cert", shown.Certificate, "--key", shown.Key, "-t", "secured/mqtt", "-q", "1", "-m", "over MQTT"}
 	}
 	shell(t, "", "mosquitto_pub", mosquitto(device)...)
-	if exec.Command(tool(t, "mosquitto_pub"), mosquitto(stranger)...).Run() == nil {
-		t.Error("mosquitto_pub was let in with a certificate of nobody")
+	for _, test := range []struct {
+		what  string
+		shown certtest.Pair
+		said  []string // about who connects, besides
+		want  bool
+	}{
+		{"a certificate of nobody", stranger, nil, false},
+		{"its own name", device, []string{"-u", "device7"}, true},
+		{"another name", device, []string{"-u", "guest"}, false},
+		{"another name and its password", device, []string{"-u", "guest", "-P", "guest"}, true},
+		{"its own name and a wrong password", device, []string{"-u", "device7", "-P", "guest"}, false},
+	} {
+		said := append([]string{"-h", host, "-p", port, "--cafile", ca.File, "--cert", test.shown.Certificate, "--key", test.shown.Key, "-t", "other", "-m", "x", "-q", "1"}, test.said...)
+		if err := exec.Command(tool(t, "mosquitto_pub"), said...).Run(); (err == nil) != test.want {
+			t.Errorf("mosquitto_pub with %s: %v", test.what, err)
+		}
+	}
+	for login, want := range map[string]string{
+		"login:device7\n": "CONNECTED", "login:guest\n": "ERROR\nmes", "login:guest\npasscode:guest\n": "CONNECTED", "login:device7\npasscode:x\n": "ERROR\nmes",
+	} {
+		c, err := tls.Dial("tcp", g.Address("stomps"), ca.Client(t, device))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 9)
+		if _, err := io.WriteString(c, "CONNECT\naccept-version:1.2\nhost:/\n"+login+"\n\x00"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v, want %q", login, got, err, want)
+		}
+		_ = c.Close()
 	}
 	for _, want := range []string{"over STOMP", "over MQTT"} {
 		if got := next(t, deliveries, "a delivery"); string(got.Body) != want {
