@@ -143,6 +143,8 @@ func TestUpgrade(t *testing.T) {
 		{"the same host at another port", edit("Host: 127.0.0.1", "Origin: http://127.0.0.1:3000\r\nHost: 127.0.0.1:15675"), 101, "Connection", "Upgrade"},
 		{"an origin that is listed", edit("Host", "Origin: https://APP.example.com\r\nHost"), 101, "Connection", "Upgrade"},
 		{"another origin", edit("Host", "Origin: https://evil.example.com\r\nHost"), 403, "", ""},
+		{"a name that was made to lead here", edit("Host: 127.0.0.1", "Origin: http://evil.example.com\r\nHost: evil.example.com"), 403, "", ""},
+		{"localhost by its name", edit("Host: 127.0.0.1", "Origin: http://localhost\r\nHost: localhost:15675"), 101, "Connection", "Upgrade"},
 		{"a page without an origin", edit("Host", "Origin: null\r\nHost"), 403, "", ""},
 		{"no upgrade", "GET /ws HTTP/1.1\r\nHost: a\r\n\r\n", 426, "Upgrade", "websocket"},
 		{"version 8", edit("Version: 13", "Version: 8"), 426, "Sec-WebSocket-Version", "13"},

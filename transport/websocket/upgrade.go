@@ -42,7 +42,7 @@ func (s *Server) upgrade(c net.Conn) (route *Route, protocol string, rest []byte
 	source := bufio.NewReader(socket)
 	r, err := http.ReadRequest(source)
 	if err == nil {
-		if route, protocol, err = s.choose(r); err == nil {
+		if route, protocol, err = s.choose(r, c.LocalAddr()); err == nil {
 			if n := source.Buffered(); n > 0 {
 				rest = make([]byte, n)
 				_, _ = io.ReadFull(source, rest) // it is there
@@ -77,8 +77,9 @@ func (b *bounded) Read(p []byte) (n int, err error) {
 	return n, b.err
 }
 
-// choose checks a request (RFC 6455 §4.2.1) and finds whom it is for. protocol is "" when the client has named none.
-func (s *Server) choose(r *http.Request) (route *Route, protocol string, err error) {
+// choose checks a request (RFC 6455 §4.2.1) that came in at local and finds whom it is for. protocol is "" when the client has
+// named none.
+func (s *Server) choose(r *http.Request, local net.Addr) (route *Route, protocol string, err error) {
 	at := func(route Route) bool { return slices.Contains(route.Paths, r.URL.Path) }
 	switch {
 	case !slices.ContainsFunc(s.Routes, at):
@@ -93,7 +94,7 @@ func (s *Server) choose(r *http.Request) (route *Route, protocol string, err err
 		return nil, "", refuse(http.StatusBadRequest, "a host is needed, and no body")
 	case !validKey(r.Header.Get("Sec-WebSocket-Key")):
 		return nil, "", refuse(http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
-	case !s.allowed(r):
+	case !s.allowed(r, local):
 		return nil, "", refuse(http.StatusForbidden, "pages of this origin may not connect")
 	}
 	offered := tokens(r.Header, "Sec-WebSocket-Protocol")
@@ -114,15 +115,21 @@ func (s *Server) choose(r *http.Request) (route *Route, protocol string, err err
 	return nil, "", refuse(http.StatusBadRequest, "none of the sub-protocols %q is spoken here", offered)
 }
 
-// allowed checks the origin (RFC 6455 §10.2), which browsers name and nobody else.
-func (s *Server) allowed(r *http.Request) bool {
+// allowed checks the origin (RFC 6455 §10.2), which browsers name and nobody else. On the loopback interface the
+// host must be named as such: a page whose own name has been made to lead there, and whose host so is the same, is not of
+// this machine.
+func (s *Server) allowed(r *http.Request, local net.Addr) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" || slices.ContainsFunc(s.Origins, func(o string) bool { return o == "*" || strings.EqualFold(o, origin) }) {
 		return true
 	}
 	page, err := url.Parse(origin)
 	us, wrong := url.Parse("//" + r.Host)
-	return err == nil && wrong == nil && page.Hostname() != "" && strings.EqualFold(page.Hostname(), us.Hostname())
+	if err != nil || wrong != nil || page.Hostname() == "" || !strings.EqualFold(page.Hostname(), us.Hostname()) {
+		return false
+	}
+	tcp, ok := local.(*net.TCPAddr)
+	return !ok || !tcp.IP.IsLoopback() || strings.EqualFold(us.Hostname(), "localhost") || net.ParseIP(us.Hostname()).IsLoopback()
 }
 
 func validKey(key string) bool {
