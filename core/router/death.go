@@ -110,13 +110,18 @@ func (g *grave) rewritten(h message.Headers, m *message.Message, why queue.Reaso
 }
 
 // extend counts one more death: the event of this queue and reason moves to the front, or is new there. All but its count
-// stays as it was the first time. A history that is not an array is somebody else's and makes room.
+// stays as it was the first time. A history that is not an array is somebody else's and makes room, and so does an event that
+// has no count: RabbitMQ 3.13 drops what it could not have written, for else it would grow with every round.
 func (g *grave) extend(history message.Value, m *message.Message, why queue.Reason) message.Value {
 	events := make([]message.Value, 1, 4)
 	var before message.Headers // the event as it was
 	count := int64(1)
 	for event := range history.Array() {
-		if d := readDeath(event); d.queue == g.queue && d.reason == why.String() {
+		d := readDeath(event)
+		if d.count < 1 {
+			continue
+		}
+		if d.queue == g.queue && d.reason == why.String() {
 			count += d.count
 			if before == nil {
 				before, _ = event.Table()

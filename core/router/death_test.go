@@ -75,3 +75,30 @@ func TestStrangeHistoryEndsNoMessage(t *testing.T) {
 		t.Errorf("b has %q", got)
 	}
 }
+
+// TestEventsWithoutACountLeaveTheHistory: RabbitMQ before 3.6 wrote them, an event each time, and publishers copy them. Kept, they
+// would stay for ever.
+func TestEventsWithoutACountLeaveTheHistory(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "a", Durable: true, DeadLetter: true, DeadLetterKey: "b"})
+	h.queue(router.QueueSpec{Name: "b", Durable: true})
+	legacy := message.AppendStringField(message.AppendStringField(message.Headers{}, "reason", "rejected"), "queue", "a")
+	counted := message.AppendField(legacy, "count", message.IntValue(2))
+	m := text("", "a", "m")
+	m.Head = message.AppendHeaders(nil, message.AppendField(message.Headers{}, "x-death",
+		message.ArrayValue(message.TableValue(legacy), message.TableValue(counted), message.TableValue(legacy))))
+	h.publish(m)
+	h.reject("a")
+	history, _ := h.messages("b")[0].Head.Header("x-death")
+	events := 0
+	for event := range history.Array() {
+		fields, _ := event.Table()
+		if count, _ := fields.Get("count"); count.Text() != "3" {
+			t.Errorf("count %s, want 3", count.Text())
+		}
+		events++
+	}
+	if events != 1 {
+		t.Errorf("%d events, want one", events)
+	}
+}
