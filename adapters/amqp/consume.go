@@ -137,14 +137,14 @@ func (ch *channel) hasConsumer(tag string) bool {
 // cancel ends a consumer. It is detached before cancel-ok is written, so no delivery follows it; what it has
 // delivered stays unacknowledged.
 //
-// Acknowledgements that came before have made room. What fills it is delivered before cancel-ok, as RabbitMQ does, and
+// What was published before, and what acknowledgements have made room for, is delivered before cancel-ok, as RabbitMQ does, and
 // not a matter of which of the two goroutines is faster: clients that cancel in order to hand over to another count on
-// what they hold. Without a limit there is no telling where that would end, and without cancel-ok nobody who waits.
+// what they hold. That is one turn of the consumer, however much waits, and none without cancel-ok: nobody waits for it.
 func (ch *channel) cancel(_ context.Context, m *wire.BasicCancel) error {
 	c := ch.conn
 	b := c.out.Begin()
 	consumer := ch.consumers[m.ConsumerTag]
-	if consumer != nil && !m.NoWait && !consumer.noAck && consumer.window.Limit > 0 {
+	if consumer != nil && !m.NoWait {
 		c.out.End(b)
 		consumer.source.AwaitTurn()
 		b = c.out.Begin()

@@ -130,6 +130,25 @@ func TestConsumersShareTheRoomOfTheirChannel(t *testing.T) {
 	})
 }
 
+// TestConsumersComeBeforeWhatFollowsOnTheirChannel: what was published before a get or a cancel is delivered before its answer.
+func TestConsumersComeBeforeWhatFollowsOnTheirChannel(t *testing.T) {
+	for _, noAck := range []bool{true, false} {
+		inBubble(t, Limits{}, func(b *bench) {
+			c := b.dial()
+			c.queue("q")
+			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "c", NoAck: noAck}, &wire.BasicConsumeOK{})
+			c.publish("", "q", durable, "a")
+			c.send(1, &wire.BasicGet{Queue: "q"})
+			c.bodies("a")
+			c.expect(1, &wire.BasicGetEmpty{})
+			c.publish("", "q", durable, "b")
+			c.send(1, &wire.BasicCancel{ConsumerTag: "c"})
+			c.bodies("b")
+			c.expect(1, &wire.BasicCancelOK{})
+		})
+	}
+}
+
 func TestGetIgnoresPrefetch(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c := b.dial()

@@ -9,7 +9,8 @@ import (
 	"tridge/core/queue"
 )
 
-// get answers basic.get with one message or none.
+// get answers basic.get with one message or none. Consumers of its own channel come first: they get what was published before,
+// as with RabbitMQ, and it is not a matter of which goroutine is faster.
 func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 	q, err := ch.find(m.Queue)
 	if err != nil {
@@ -21,6 +22,7 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 	if slow { // it would get the same messages again and again, and each time a slot
 		return failure(wire.PreconditionFailed, "%d deliveries were not acknowledged in time", lateSlots)
 	}
+	ch.serve(q)
 	subscription, err := q.Subscribe(nil, queue.SubscribeOptions{Poll: true})
 	n, one := 0, [1]queue.Delivery{}
 	if err == nil {
@@ -46,6 +48,22 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 		return internal(err)
 	}
 	return nil
+}
+
+// serve waits until the channel's consumers of q have been asked what they take.
+func (ch *channel) serve(q *queue.Local) {
+	out := ch.conn.out
+	b := out.Begin()
+	var waiting []*consumer // mostly none: who gets does not consume
+	for _, c := range ch.consumers {
+		if c.subscription.Queue() == q {
+			waiting = append(waiting, c)
+		}
+	}
+	out.End(b)
+	for _, c := range waiting {
+		c.source.AwaitTurn()
+	}
 }
 
 // answerGet appends get-ok and the message; false when its headers do not fit the client's frame-max.
