@@ -33,13 +33,12 @@ func (ch *channel) settle(tag uint64, multiple bool, how queue.Outcome) error {
 	return err
 }
 
-// recover puts every unsettled delivery back.
+// recover puts every unsettled delivery back. Its answer comes before any of them is delivered again.
 func (ch *channel) recover(ctx context.Context, m *wire.BasicRecover) error {
-	if err := ch.recoverAsync(ctx, &wire.BasicRecoverAsync{Requeue: m.Requeue}); err != nil {
-		return err
+	if m.Requeue {
+		ch.reply(&wire.BasicRecoverOK{})
 	}
-	ch.reply(&wire.BasicRecoverOK{})
-	return nil
+	return ch.recoverAsync(ctx, &wire.BasicRecoverAsync{Requeue: m.Requeue})
 }
 
 func (ch *channel) recoverAsync(_ context.Context, m *wire.BasicRecoverAsync) error {

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -53,9 +54,9 @@ var typical = wire.BasicProperties{
 	MessageID: "2f1b0a54-8f31-4a06-9a3c-5b0e5d1b8a11", Timestamp: 1_700_000_000,
 }
 
-// publishAllocations is the message with its head and body. Whatever routes or stores it has its own
+// publishAllocations are the message and one block for its head and body. Whatever routes or stores it has its own
 // budget: here nothing is bound.
-const publishAllocations = 1
+const publishAllocations = 2
 
 func TestPublishAllocations(t *testing.T) {
 	_, ch := testChannel(t)
@@ -147,11 +148,15 @@ func TestDeliverAndAckAllocations(t *testing.T) {
 }
 
 func BenchmarkPublish(b *testing.B) {
-	_, ch := testChannel(b)
-	frames := publishFrames("amq.direct", "nobody", &typical, make([]byte, 1024))
-	b.ReportAllocs()
-	for b.Loop() {
-		ch.handleAll(b, frames)
+	for _, size := range []int{16, 256, 1024} {
+		b.Run(fmt.Sprint(size, "B"), func(b *testing.B) {
+			_, ch := testChannel(b)
+			frames := publishFrames("amq.direct", "nobody", &wire.BasicProperties{Flags: wire.FlagDeliveryMode, DeliveryMode: 1}, make([]byte, size))
+			b.ReportAllocs()
+			for b.Loop() {
+				ch.handleAll(b, frames)
+			}
+		})
 	}
 }
 

@@ -31,6 +31,12 @@ const (
 	awaitBody
 )
 
+// inOneBlock is the size up to which head and body are one allocation.
+const inOneBlock = 64 << 10
+
+// headSlack is how much longer a head may be than the header frame it is made from, before it costs a copy.
+const headSlack = 64
+
 // expectsMethod refuses a method in the middle of a publish.
 func (in *incoming) expectsMethod() error {
 	if in.stage == awaitMethod {
@@ -97,8 +103,8 @@ func (ch *channel) header(payload []byte) error {
 	if h.Size <= inOneBlock {
 		room += int(h.Size)
 	}
-	m, block := newMessage(room)
-	m.Exchange, m.Key, m.Origin, m.Time = in.exchange, in.key, ch.conn.origin, ch.conn.now()
+	m := &message.Message{Exchange: in.exchange, Key: in.key, Origin: ch.conn.origin, Time: ch.conn.now()}
+	block := make([]byte, 0, room)
 	if e, ok := ch.setReplyTo(&h.Properties).(*Error); ok {
 		return e.at(wire.IDBasicPublish)
 	}
