@@ -246,3 +246,38 @@ func TestMistakeBehindAParkedPublishThatFailsClosesTheChannelOnce(t *testing.T) 
 		<-c.served
 	})
 }
+
+// TestTimeToLiveBeginsAfterTheGate also for what came with the same read as the publish that waited for it.
+func TestTimeToLiveBeginsAfterTheGate(t *testing.T) {
+	inBubble(t, Limits{Heartbeat: -1}, func(b *bench) {
+		c := b.dial()
+		c.queue("q")
+		b.gate.Set(session.Memory, true)
+		c.publish("", "q", durable, strings.Repeat("x", 60<<10)) // leaves some room
+		c.blocked("low on memory")
+		mortal := durable
+		mortal.Flags |= wire.FlagExpiration
+		mortal.Expiration = "1000"
+		var both []byte
+		large := strings.Repeat("x", 2<<10)
+		for _, body := range []string{"parked", large[:1<<10], large, "waits"} { // one of the large ones has no room
+			both = (&wire.BasicPublish{RoutingKey: "q"}).AppendFrame(both, 1)
+			both, _ = wire.AppendContent(both, 1, &mortal, []byte(body), wire.DefaultFrameMax)
+		}
+		c.write(both)
+		time.Sleep(10 * time.Second)
+		b.gate.Set(session.Memory, false)
+		c.expect(0, &wire.ConnectionUnblocked{})
+		synctest.Wait()
+		if s := b.stats("q"); s.Ready != 5 || s.Expired != 0 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(999 * time.Millisecond)
+		for range 4 {
+			c.get("q")
+		}
+		if got := c.get("q"); got != "waits" {
+			t.Errorf("before its time: %q", got)
+		}
+	})
+}

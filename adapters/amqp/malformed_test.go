@@ -3,11 +3,13 @@ package amqp
 import (
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/message"
+	"tridge/core/session"
 )
 
 // lies are tables that are not what they say, each with its length before it.
@@ -104,5 +106,72 @@ func TestBadContentHeaders(t *testing.T) {
 	}
 	for what, said := range bad {
 		violation{what, []byte(publish + string(frame(wire.FrameHeader, 1, said))), end{0, wire.SyntaxError, wire.IDBasicPublish}}.commit(t)
+	}
+}
+
+// TestTextsThatAreNotUTF8 are refused or taken as the octets they are, method by method, and end nothing else.
+func TestTextsThatAreNotUTF8(t *testing.T) {
+	const odd = "\xff\xfe\xc0\x80"
+	for _, m := range everyMethod(t) {
+		if ofTheServer(m) || ofConnection(m) || m.ID().Class() == wire.IDChannelOpen.Class() {
+			continue
+		}
+		v, texts := reflect.ValueOf(m).Elem(), 0
+		for i := range v.NumField() {
+			switch f := v.Field(i); f.Kind() {
+			case reflect.String:
+				f.SetString(odd)
+				texts++
+			case reflect.Bool:
+				f.SetBool(false)
+			case reflect.Slice:
+				f.Set(reflect.ValueOf(text(odd, odd)))
+			}
+		}
+		if texts == 0 {
+			continue
+		}
+		want := map[wire.ID]wire.Code{
+			wire.IDExchangeDeclare: wire.CommandInvalid, // the type
+			wire.IDExchangeBind:    wire.NotFound, wire.IDExchangeUnbind: 0, wire.IDExchangeDelete: 0,
+			wire.IDQueueDeclare: wire.PreconditionFailed, wire.IDQueueBind: wire.NotFound, wire.IDQueuePurge: wire.NotFound,
+			wire.IDQueueDelete: 0, wire.IDQueueUnbind: 0,
+			wire.IDBasicConsume: wire.NotFound, wire.IDBasicCancel: 0, wire.IDBasicGet: wire.NotFound, wire.IDBasicPublish: wire.NotFound,
+		}
+		code, known := want[m.ID()]
+		if !known {
+			t.Errorf("%s is not in the table", m.ID())
+		}
+		inBubble(t, Limits{}, func(b *bench) {
+			b.server.config.Sessions = session.NewRegistry()
+			c := b.dial()
+			c.encumber()
+			c.openChannel(4)
+			c.send(4, m)
+			if m.ID() == wire.IDBasicPublish {
+				c.write(header(4, 60, 0))
+			}
+			if code == 0 { // taken, and answered
+				c.next()
+				c.hangUp()
+				b.nothingLeft()
+				return
+			}
+			channel := uint16(4)
+			if code.Hard() {
+				channel = 0
+			}
+			if got, err := c.until(); err != nil || got != (end{channel, code, m.ID()}) {
+				t.Errorf("%s: %v, %v; want %d", m.ID(), got, err, code)
+			}
+			if channel == 0 {
+				c.send(0, &wire.ConnectionCloseOK{})
+				c.ended()
+			} else {
+				c.send(4, &wire.ChannelCloseOK{})
+				c.hangUp()
+			}
+			b.nothingLeft()
+		})
 	}
 }
