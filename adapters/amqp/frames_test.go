@@ -224,37 +224,6 @@ func heap() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-func FuzzConversation(f *testing.F) {
-	f.Add([]byte("AMQP\x00\x00\x09\x01"))
-	f.Add((&wire.QueueDeclare{Queue: "q"}).AppendFrame(nil, 1))
-	f.Add(append((&wire.BasicConsume{Queue: "q"}).AppendFrame(nil, 1), (&wire.QueueDelete{Queue: "q"}).AppendFrame(nil, 1)...))
-	seed := (&wire.BasicPublish{RoutingKey: "q", Mandatory: true}).AppendFrame(nil, 1)
-	seed, _ = wire.AppendContent(seed, 1, &wire.BasicProperties{Flags: wire.FlagHeaders, Headers: text("x-gw-duplicates", "x")}, []byte("body"), 4096)
-	f.Add(append(seed, (&wire.BasicGet{Queue: "q"}).AppendFrame(nil, 1)...))
-	f.Fuzz(func(t *testing.T, said []byte) {
-		inBubble(t, Limits{}, func(b *bench) {
-			c := b.dial()
-			c.queue("q", "waiting")
-			go func() { // reads whatever comes
-				for {
-					if _, err := c.frames.Next(); err != nil {
-						return
-					}
-				}
-			}()
-			_, _ = c.socket.Write(said)
-			_ = c.socket.Close()
-			if err := <-c.served; err == nil {
-				t.Log("an orderly end")
-			}
-			q, err := b.router.Queue("q", 0)
-			if err == nil && (q.Stats().Unacked != 0 || q.Stats().Consumers != 0) {
-				t.Fatalf("left behind: %+v", q.Stats())
-			}
-		})
-	})
-}
-
 func TestTicketForOldClients(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c := b.dial()

@@ -15,7 +15,7 @@ import (
 )
 
 // everyMethod returns every method of the generated table, its fields filled.
-func everyMethod(t *testing.T) (all []wire.Method) {
+func everyMethod(t testing.TB) (all []wire.Method) {
 	t.Helper()
 	for class := uint32(0); class < 128; class++ {
 		for method := uint32(0); method < 256; method++ {
