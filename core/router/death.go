@@ -1,6 +1,7 @@
 package router
 
 import (
+	"strconv"
 	"time"
 
 	"tridge/core/message"
@@ -156,7 +157,11 @@ func (g *grave) describe(fields message.Headers, m *message.Message, why queue.R
 		keys = append(keys, message.StringValue(key))
 	}
 	fields = message.AppendField(fields, "routing-keys", message.ArrayValue(keys...))
-	if expiration, ok := m.Head.String(message.Expiration); ok {
+	expiration, ok := m.Head.String(message.Expiration)
+	if !ok && m.Expires != 0 { // of a protocol that has no text for it
+		expiration, ok = strconv.FormatInt(m.Expires-m.Time, 10), true
+	}
+	if ok {
 		fields = message.AppendStringField(fields, "original-expiration", expiration)
 	}
 	return fields

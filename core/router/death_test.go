@@ -3,6 +3,7 @@ package router_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"tridge/core/message"
 	"tridge/core/queue"
@@ -100,5 +101,23 @@ func TestEventsWithoutACountLeaveTheHistory(t *testing.T) {
 	}
 	if events != 1 {
 		t.Errorf("%d events, want one", events)
+	}
+}
+
+// TestLifetimeOfADeadLetterIsKnown also when its publisher's protocol has no text for it.
+func TestLifetimeOfADeadLetterIsKnown(t *testing.T) {
+	h := newHouse(t)
+	h.queue(router.QueueSpec{Name: "work", DeadLetter: true, DeadLetterKey: "dead"})
+	h.queue(router.QueueSpec{Name: "dead"})
+	m := text("", "work", "m")
+	m.Time = time.Now().UnixMilli()
+	m.Expires = m.Time + 60_000
+	h.publish(m)
+	h.reject("work")
+	dead := h.messages("dead")[0]
+	history, _ := dead.Head.Header("x-death")
+	fields, _ := slices.Collect(history.Array())[0].Table()
+	if v, _ := fields.Get("original-expiration"); v.Text() != "60000" || dead.Expires != 0 {
+		t.Errorf("original-expiration %q, expires %d", v.Text(), dead.Expires)
 	}
 }
