@@ -29,17 +29,17 @@ type egress struct {
 func (e *egress) render(m *message.Message, now int64) (*wire.BasicProperties, string) {
 	e.properties = wire.BasicProperties{}
 	e.extra = e.extra[:0]
-	headers := m.Head.Headers()
+	var headers message.Headers
 	if protocol, _ := m.Head.String(message.Protocol); protocol == message.ProtocolAMQP {
-		e.native(m)
-		if original, ok := m.Head.Bytes(message.OriginalTable); ok {
+		var original []byte
+		if headers, original = e.native(m); original != nil {
 			e.properties.Flags |= wire.FlagHeaders
 			e.properties.Headers = message.Headers(original)
 			return &e.properties, shortKey(m.Key)
 		}
 	} else {
 		e.foreign(m, now)
-		headers = e.tableFrom(headers)
+		headers = e.tableFrom(m.Head.Headers())
 	}
 	if m.Retain {
 		e.extra = message.AppendField(e.extra, headerRetain, message.BoolValue(true))
@@ -82,11 +82,20 @@ func (e *egress) count(attempts uint16) {
 	e.properties.Headers = e.counted
 }
 
-// native gives back what an AMQP publisher wrote, byte for byte.
-func (e *egress) native(m *message.Message) {
+// native gives back what an AMQP publisher wrote, byte for byte. original is the whole table, where headers are not.
+func (e *egress) native(m *message.Message) (headers message.Headers, original []byte) {
 	p := &e.properties
-	for property, v := range m.Head.All() {
+	rest := m.Head
+	for {
+		property, v, after, ok := rest.Next()
+		if !ok {
+			return rest.Headers(), original
+		}
+		rest = after
 		switch property {
+		case message.Protocol:
+		case message.OriginalTable:
+			original = v
 		case message.ReplyTo:
 			p.Flags |= wire.FlagReplyTo
 			p.ReplyTo = alias(v)

@@ -128,6 +128,20 @@ func (h Head) All() iter.Seq2[Property, []byte] {
 	}
 }
 
+// Next takes the first property off h and returns it, aliasing h, with the rest. At the headers, or at malformed bytes, it
+// is not ok, and rest is h. For who wants properties and headers with one pass.
+func (h Head) Next() (p Property, v []byte, rest Head, ok bool) {
+	if len(h) == 0 || Property(h[0]) == headersTag {
+		return 0, nil, h, false
+	}
+	n, used := binary.Uvarint(h[1:])
+	if used <= 0 || n > uint64(len(h)-1-used) {
+		return 0, nil, h, false
+	}
+	end := 1 + used + int(n)
+	return Property(h[0]), h[1+used : end], h[end:], true
+}
+
 // Headers returns the header list, aliasing h.
 func (h Head) Headers() Headers {
 	for len(h) > 0 {
