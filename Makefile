@@ -16,7 +16,7 @@ FUZZTIME     ?= 10s# per target
 CRASH_SEEDS  ?= 2000# simulated crashes of the log
 CRASH_ROUNDS ?= 5# kill -9 of the program
 
-.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration conformance-amqp bench bench-log generate nightly clean
+.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration conformance-amqp conformance-stomp bench bench-log generate nightly clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
@@ -68,6 +68,9 @@ integration: deps ## real clients of every protocol against the program
 conformance-amqp: ## the suite of a client library, and what is refused; PEER=rabbitmq compares with RabbitMQ
 	go run ./integration/conformance $(if $(PEER),-peer $(PEER))
 
+conformance-stomp: ## conversations of both families of STOMP clients; PEER=rabbitmq,activemq compares with those
+	go run ./integration/conformance -protocol stomp $(if $(PEER),-peer $(PEER))
+
 bench: ## the core path; messages per second, CPU and allocations per message for each protocol, at 1 KiB and 16 B; backlogs
 	go test -run '^$$' -bench . -benchmem $(UNIT)
 	go run ./integration/bench
@@ -85,6 +88,7 @@ nightly: ## what takes too long for every change, and 12 GB of disk
 	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=30000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
 	$(MAKE) conformance-amqp
+	$(MAKE) conformance-stomp
 	go run ./integration/bench backlog -messages 10000000 -queues 100000
 
 clean: ## remove what was built; data stays

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"tridge/integration/gateway"
@@ -18,10 +19,20 @@ func main() {
 	peer := flag.String("peer", "", "also run against this peer: rabbitmq")
 	pattern := flag.String("run", "", "only tests that match, as go test -run")
 	verbose := flag.Bool("v", false, "print what failing tests said")
+	protocol := flag.String("protocol", "amqp", "amqp or stomp; with stomp there may be several peers, separated by commas: rabbitmq, activemq")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *peer, *pattern, *verbose, os.Stdout); err != nil {
+	var err error
+	switch *protocol {
+	case "amqp":
+		err = run(ctx, *peer, *pattern, *verbose, os.Stdout)
+	case "stomp":
+		err = runSTOMP(ctx, strings.FieldsFunc(*peer, func(c rune) bool { return c == ',' }), os.Stdout)
+	default:
+		err = fmt.Errorf("unknown protocol %q: there are amqp and stomp", *protocol)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
@@ -29,10 +40,11 @@ func main() {
 
 // target is a broker that the suite runs against.
 type target struct {
-	name string
-	amqp string // host:port
-	http string
-	stop func() error
+	name  string
+	amqp  string // host:port
+	stomp string
+	http  string
+	stop  func() error
 }
 
 // refusalsOnly, as a pattern, runs no test of the suite.
@@ -99,5 +111,5 @@ func startGateway(ctx context.Context, directory string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{name: "gateway", amqp: p.AMQP(), http: p.HTTP(), stop: p.Stop}, nil
+	return &target{name: "gateway", amqp: p.AMQP(), stomp: p.STOMP(), http: p.HTTP(), stop: p.Stop}, nil
 }

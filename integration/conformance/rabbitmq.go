@@ -26,17 +26,17 @@ func startRabbitMQ(ctx context.Context, directory string) (*target, error) {
 	if err != nil || len(scripts) == 0 {
 		return nil, errors.New("rabbitmq-server is not installed: apt-get install rabbitmq-server")
 	}
-	ports, err := freePorts(4)
+	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
-	amqp, management, distribution, mapper := ports[0], ports[1], ports[2], ports[3]
+	amqp, management, distribution, mapper, stomp := ports[0], ports[1], ports[2], ports[3], ports[4]
 	home := filepath.Join(directory, "rabbitmq")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
 	settings := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n"+
-		"management_agent.disable_metrics_collector = false\ncollect_statistics_interval = 1000\n", amqp, management)
+		"management_agent.disable_metrics_collector = false\ncollect_statistics_interval = 1000\nstomp.listeners.tcp.1 = 127.0.0.1:%d\n", amqp, management, stomp)
 	file := filepath.Join(home, "rabbitmq.conf")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func startRabbitMQ(ctx context.Context, directory string) (*target, error) {
 	environment := append(os.Environ(),
 		"HOME="+home, "RABBITMQ_NODENAME=conformance-"+strconv.Itoa(os.Getpid())+"@localhost", "RABBITMQ_CONFIG_FILE="+file,
 		"RABBITMQ_MNESIA_BASE="+home, "RABBITMQ_LOG_BASE="+home, "RABBITMQ_SCHEMA_DIR="+home, "RABBITMQ_GENERATED_CONFIG_DIR="+home,
-		"RABBITMQ_PID_FILE="+filepath.Join(home, "pid"), "RABBITMQ_ENABLED_PLUGINS=rabbitmq_management",
+		"RABBITMQ_PID_FILE="+filepath.Join(home, "pid"), "RABBITMQ_ENABLED_PLUGINS=rabbitmq_management,rabbitmq_stomp",
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(home, "plugins"), "RABBITMQ_DIST_PORT="+strconv.Itoa(distribution),
 		"ERL_EPMD_PORT="+strconv.Itoa(mapper), "ERL_EPMD_ADDRESS=127.0.0.1", "RABBITMQ_LOGS=-",
 	)
@@ -58,10 +58,11 @@ func startRabbitMQ(ctx context.Context, directory string) (*target, error) {
 	exited := make(chan error, 1)
 	go func() { exited <- command.Wait() }()
 	t := &target{
-		name: "RabbitMQ", amqp: net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp)), http: net.JoinHostPort("127.0.0.1", strconv.Itoa(management)),
+		name: "RabbitMQ", amqp: net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp)), stomp: net.JoinHostPort("127.0.0.1", strconv.Itoa(stomp)),
+		http: net.JoinHostPort("127.0.0.1", strconv.Itoa(management)),
 		stop: func() error { return stopRabbitMQ(command, exited, environment) },
 	}
-	for _, address := range []string{t.amqp, t.http} {
+	for _, address := range []string{t.amqp, t.http, t.stomp} {
 		if err := answers(ctx, address, exited); err != nil {
 			return nil, errors.Join(err, t.stop(), errors.New(log.String()))
 		}
