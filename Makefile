@@ -16,7 +16,7 @@ FUZZTIME     ?= 10s# per target
 CRASH_SEEDS  ?= 2000# simulated crashes of the log
 CRASH_ROUNDS ?= 5# kill -9 of the program
 
-.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration conformance-amqp conformance-stomp bench bench-log generate nightly clean
+.PHONY: help build run deps test check format vet staticcheck generated unit race fuzz crash integration conformance-amqp conformance-mqtt conformance-stomp bench bench-log generate nightly clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-17s %s\n' "$$name" "$$text"; done
@@ -68,6 +68,9 @@ integration: deps ## real clients of every protocol against the program
 conformance-amqp: ## the suite of a client library, and what is refused; PEER=rabbitmq compares with RabbitMQ
 	go run ./integration/conformance $(if $(PEER),-peer $(PEER))
 
+conformance-mqtt: ## scenarios with several client libraries; PEER=mosquitto compares with mosquitto
+	go run ./integration/conformance/mqtt $(if $(PEER),-peer $(PEER))
+
 conformance-stomp: ## conversations of both families of STOMP clients; PEER=rabbitmq,activemq compares with those
 	go run ./integration/conformance -protocol stomp $(if $(PEER),-peer $(PEER))
 
@@ -88,6 +91,7 @@ nightly: ## what takes too long for every change, and 12 GB of disk
 	go test -count=1 -timeout 60m -run NaiveModel ./core/broker -rapid.checks=30000 -rapid.steps=100
 	GATEWAY_RACE=1 go test -count=1 -timeout 30m ./integration/...
 	$(MAKE) conformance-amqp
+	$(MAKE) conformance-mqtt
 	$(MAKE) conformance-stomp
 	go run ./integration/bench backlog -messages 10000000 -queues 100000
 
