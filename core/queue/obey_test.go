@@ -142,6 +142,9 @@ func TestTimeToLiveGoneAfterARestart(t *testing.T) {
 			t.Fatal("it does not come again")
 		}
 		settle(t, s, ds, queue.Ack)
+		if n := queue.Mortal(q); n != 0 {
+			t.Errorf("the clock waits for %d messages that have gone", n)
+		}
 	})
 }
 
