@@ -279,10 +279,14 @@ func (n *naive) after(from contents) *naive {
 	return next
 }
 
-// everything takes out all messages of all queues, in order of their names, and puts them back.
+// everything takes out all messages of all queues, in order of their names, and puts them back. Those that were with a
+// consumer when the broker ended count towards the limits again, so the oldest may have left before anybody looks.
 func (n *naive) everything(clock int64) contents {
 	all := contents{}
 	n.expire(clock)
+	for _, name := range slices.Sorted(maps.Keys(n.laws)) {
+		n.shrink(name, clock)
+	}
 	for _, name := range slices.Sorted(maps.Keys(n.laws)) {
 		all[name] = n.take(name, len(n.ready[name]), clock)
 		n.settle(name, all[name], queue.Release, clock)
