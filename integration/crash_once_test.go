@@ -17,6 +17,7 @@ import (
 // onceSubscriber is a 3.1.1 client that keeps its half of a session over connections: the packet identifiers of QoS 2
 // messages that it has taken and that the gateway has not released (4.3.3).
 type onceSubscriber struct {
+	filter string
 	ledger *ledger
 	held   map[uint16]bool
 	conn   raw
@@ -41,7 +42,8 @@ func (s *onceSubscriber) connect(t *testing.T, g *gateway.Process, present bool)
 	if present {
 		return
 	}
-	s.conn.say("\x82\x12\x00\x01\x00\x0d", onceTopic, "\x02")
+	n := byte(len(s.filter))
+	s.conn.say(string([]byte{0x82, 5 + n, 0, 1, 0, n}), s.filter, "\x02")
 	if _, err := io.ReadFull(s.in, append(answer, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +94,16 @@ func (s *onceSubscriber) packet() (first byte, rest []byte, err error) {
 
 // TestCrashDeliversExactlyOnce kills the gateway while it delivers at QoS 2 to a client that keeps its half of the
 // session: every confirmed message reaches it, and none twice.
-func TestCrashDeliversExactlyOnce(t *testing.T) {
+func TestCrashDeliversExactlyOnce(t *testing.T) { deliverOnce(t, onceTopic) }
+
+// TestCrashDeliversSharedExactlyOnce is the same with a shared subscription, whose messages move from its queue to the
+// session that gets them.
+func TestCrashDeliversSharedExactlyOnce(t *testing.T) { deliverOnce(t, "$share/crash/"+onceTopic) }
+
+func deliverOnce(t *testing.T, filter string) {
 	g := start(t)
 	l := newLedger("crash.deliver")
-	s := &onceSubscriber{ledger: l, held: map[uint16]bool{}}
+	s := &onceSubscriber{filter: filter, ledger: l, held: map[uint16]bool{}}
 	s.connect(t, g, false)
 	for round := range rounds(t) {
 		var all sync.WaitGroup

@@ -18,7 +18,7 @@ type userProperty = packets.UserProperty
 // call unless a type says that it owns its bytes.
 type decoder struct {
 	version byte
-	packet  packets.Packet // 800 bytes, so one per session and never a copy
+	packet  packets.Packet // 800 bytes: never a copy
 	publish publishPacket
 }
 
@@ -35,6 +35,25 @@ func (d *decoder) release() {
 	d.packet.Properties = packets.Properties{User: users[:0]}
 	d.packet.Payload, d.packet.TopicName, d.packet.Filters = nil, "", nil
 	d.publish = publishPacket{}
+}
+
+// decoder borrows a decoder.
+func (s *Server) decoder(version byte) *decoder {
+	d, ok := s.decoders.Get().(*decoder)
+	if !ok {
+		d = new(decoder)
+	}
+	d.version = version
+	return d
+}
+
+// giveBack ends the loan: an idle connection has no decoder.
+func (c *conn) giveBack() {
+	if c.decoder != nil {
+		c.decoder.release()
+		c.server.decoders.Put(c.decoder)
+		c.decoder = nil
+	}
 }
 
 // start readies the library's packet for one more decoding.

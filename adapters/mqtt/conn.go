@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"tridge/core/confirm"
@@ -21,27 +22,28 @@ const goodbyeTime = 2 * time.Second
 // conn is one connection. Its reader goroutine is the one that serves it.
 type conn struct {
 	// immutable
-	server *Server
-	net    net.Conn
-	out    *session.Outbox
-	inlet  session.Inlet
-	ctx    context.Context
-	cancel context.CancelCauseFunc // why the connection ends from our side
-	holder holder
+	server  *Server
+	net     net.Conn
+	out     *session.Outbox
+	inlet   session.Inlet
+	ctx     context.Context
+	cancel  context.CancelCauseFunc // why the connection ends from our side
+	stopped sync.Once
+	unwatch func() bool // ends the wait for the end of the gateway
+	holder  holder
 
 	// immutable once CONNECT has been accepted
 	version byte
 	connect *connectPacket
 	session *clientSession
 	user    string
-	log     *slog.Logger
 	member  *session.Member
 
 	told told
 
 	// reader goroutine
 	packets   *packetReader
-	decoder   decoder
+	decoder   *decoder // while there is something to decode
 	ingress   ingress
 	publisher *router.Publisher
 	aliases   []string                    // topic by alias, less one
@@ -50,7 +52,7 @@ type conn struct {
 	acked     []queue.Delivery // acknowledged and not settled yet
 	unsettled []*feed          // that have such
 	enhanced  enhanced
-	in        traffic // what it has read
+	in        inbound // what it has read
 	opening   []*feed // wait for the answer to what opened them
 	accepted  bool    // CONNACK said yes
 	bye       bool    // DISCONNECT came: no will
@@ -91,39 +93,55 @@ type answer struct {
 	counted bool // it ends an exchange that counts against the receive maximum
 }
 
-// ServeConn implements session.Handler.
+// ServeConn implements session.Handler. What it keeps on its stack is what an idle connection keeps, so whatever needs more
+// is done in functions that have returned by then, and the handshake, which is deep, on a goroutine that has ended (ADR 0029).
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	c := s.newConn(ctx, nc)
+	err := c.begin()
+	if err == nil {
+		err = c.read()
+	}
+	return c.finish(err)
+}
+
+func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
 	s.connections.Add(1)
-	defer s.connections.Add(-1)
-	c := &conn{server: s, net: nc, out: session.NewOutbox(nc), log: s.log.With("conn", nc.RemoteAddr().String())}
+	c := &conn{server: s, net: nc, out: session.NewOutbox(nc)}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	defer c.cancel(nil)
 	c.emit = c.settleAnswer
 	c.holder = holder{evict: c.evict, released: make(chan struct{})}
 	c.inlet.Init(nc, c.out, s.config.Gate, c.releaseHeld)
 	c.packets = newPacketReader(&c.inlet, s.limits.PacketSize)
 	c.source.Init(c.out, c)
-	from := c.address()
-	admitted := s.admission.enter(from, s.limits.PerAddress)
-	defer s.admission.leave(from, s.limits.PerAddress)
-	// A reader that waits for the peer is woken by a deadline in the past; one that waits for its writer, because the
-	// peer does not read, soon.
-	unblock := context.AfterFunc(c.ctx, func() {
-		c.inlet.Interrupt()
-		_ = nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
-	})
-	defer unblock()
+	c.unwatch = context.AfterFunc(ctx, c.shutDown)
+	return c
+}
 
-	var err error
-	if admitted {
-		err = c.handshake()
-	} else {
-		err = errAddress
+// begin has the handshake.
+func (c *conn) begin() error {
+	return aside(func() error {
+		if !c.server.admission.enter(c.address(), c.server.limits.PerAddress) {
+			return errAddress
+		}
+		return c.handshake()
+	})
+}
+
+// aside does what is deep and rare on a goroutine of its own, in the reader's place: the stack it takes ends with it, and a
+// reader that has grown one keeps it for as long as its connection is idle.
+func aside(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	return <-done
+}
+
+// logger tells of this connection. It is made when it is needed: one for each would be memory.
+func (c *conn) logger() *slog.Logger {
+	log := c.server.log.With("conn", c.net.RemoteAddr().String())
+	if c.session != nil {
+		log = log.With("vhost", c.session.key.vhost, "client", c.session.key.clientID)
 	}
-	if err == nil {
-		err = c.read()
-	}
-	return c.finish(err)
+	return log
 }
 
 // errAddress ends a connection that is one too many. Nothing is read or said: whoever opens them by the thousand shall not
@@ -140,7 +158,20 @@ func (c *conn) address() netip.Addr {
 }
 
 // stop ends the connection from any goroutine; the first reason counts.
-func (c *conn) stop(err error) { c.cancel(err) }
+func (c *conn) stop(err error) {
+	c.cancel(err)
+	c.stopped.Do(func() { go c.unblock() })
+}
+
+// shutDown ends the connection because the gateway ends.
+func (c *conn) shutDown() { c.stop(context.Canceled) }
+
+// unblock wakes a reader that waits for the peer, by a deadline in the past, and soon one that waits for its writer, because
+// the peer does not read.
+func (c *conn) unblock() {
+	c.inlet.Interrupt()
+	_ = c.net.SetWriteDeadline(time.Now().Add(goodbyeTime))
+}
 
 func (c *conn) evict() { c.stop(&Error{Reason: ReasonSessionTakenOver, Text: "session taken over"}) }
 
@@ -148,27 +179,39 @@ func (c *conn) evict() { c.stop(&Error{Reason: ReasonSessionTakenOver, Text: "se
 func (c *conn) read() error {
 	for {
 		header, body, private, err := c.packets.next()
-		var present propertySet
 		if err == nil {
-			present, err = c.server.limits.verify(c.version, header, body)
-		}
-		if err == nil {
-			c.in.packetsIn++
-			err = c.dispatch(header, body, present, private)
-		}
-		if err != nil || !c.packets.ready() {
-			c.tellIn()
-		}
-		if err == nil && !c.packets.ready() {
-			c.decoder.release()
-			c.ingress.release()
-			err = c.flushAcks()
+			err = c.handle(header, body, private)
 		}
 		if err != nil {
+			c.tellIn()
 			return err
 		}
-		c.out.WaitRoom()
 	}
+}
+
+// handle deals with one packet, and with what has to be done before the reader waits for the next.
+func (c *conn) handle(header byte, body []byte, private bool) error {
+	present, err := c.server.limits.verify(c.version, header, body)
+	if err != nil {
+		return err
+	}
+	c.in.packetsIn++
+	if c.decoder == nil {
+		c.decoder = c.server.decoder(c.version)
+	}
+	if err := c.dispatch(header, body, present, private); err != nil {
+		return err
+	}
+	if !c.packets.ready() {
+		c.tellIn()
+		c.giveBack()
+		c.ingress.release()
+		if err := c.flushAcks(); err != nil {
+			return err
+		}
+	}
+	c.out.WaitRoom()
+	return nil
 }
 
 // errDisconnect ends the read loop: the client said DISCONNECT.
@@ -202,13 +245,13 @@ func (c *conn) dispatch(header byte, body []byte, present propertySet, private b
 		if err != nil {
 			return err
 		}
-		return c.subscribe(p)
+		return aside(func() error { return c.subscribe(p) })
 	case typeUnsubscribe:
 		id, filters, err := c.decoder.decodeUnsubscribe(header, body)
 		if err != nil {
 			return err
 		}
-		return c.unsubscribe(id, filters)
+		return aside(func() error { return c.unsubscribe(id, filters) })
 	case typePingreq:
 		b := c.out.Begin()
 		c.answers++
@@ -316,6 +359,10 @@ func (c *conn) finish(err error) error {
 			err = &Error{Reason: ReasonServerShuttingDown, Text: "server shutting down"}
 		}
 	}
+	defer c.server.connections.Add(-1)
+	defer c.cancel(nil)
+	defer c.unwatch()
+	defer c.server.admission.leave(c.address(), c.server.limits.PerAddress)
 	c.member.Leave()
 	if c.accepted {
 		defer c.server.exit(c)

@@ -43,7 +43,8 @@ func (c *conn) handshake() error {
 	if err != nil {
 		return err
 	}
-	c.decoder.version = version
+	c.decoder = c.server.decoder(version)
+	defer c.giveBack()
 	if c.connect, err = c.decoder.decodeConnect(header, body, will); err != nil {
 		return err
 	}
@@ -115,8 +116,6 @@ func (c *conn) accept() error {
 			return unavailable(err)
 		}
 	}
-	c.log = c.log.With("vhost", cs.key.vhost, "client", cs.key.clientID)
-	c.publisher = host.Router.NewPublisher(cs.origin)
 	c.ingress = ingress{clientID: p.clientID, user: c.user, replies: host.Replies, losses: &c.server.losses}
 	c.egress = egress{version: c.version, packetLimit: p.packetLimit, aliasLimit: min(p.aliasLimit, c.server.limits.SendAliases), replies: host.Replies, losses: &c.server.losses}
 	c.beat()
@@ -302,12 +301,12 @@ func (c *conn) detach() {
 		c.cursors, c.recording, c.releasing = nil, nil, nil
 		c.out.End(b)
 		if err := c.flushAcks(); err != nil {
-			c.log.Error("acknowledgements not written", "err", err)
+			c.logger().Error("acknowledgements not written", "err", err)
 		}
 		if c.sub != nil {
 			if len(tokens) > 0 {
 				if _, err := c.sub.Settle(tokens, queue.Requeue); err != nil && !errors.Is(err, queue.ErrClosed) {
-					c.log.Error("deliveries not requeued", "queue", cs.queue.Name(), "err", err)
+					c.logger().Error("deliveries not requeued", "queue", cs.queue.Name(), "err", err)
 				}
 			}
 			c.sub.Close()
@@ -322,7 +321,7 @@ func (c *conn) detach() {
 			_, err = s.config.State.Put(willTombstone(cs.key))
 		}
 		if err != nil {
-			c.log.Error("will not written", "err", err)
+			c.logger().Error("will not written", "err", err)
 		}
 		c.park()
 	}
@@ -345,6 +344,6 @@ func (c *conn) park() {
 		_, err = s.config.State.Put(cs.row(cs.endsAt))
 	}
 	if err != nil {
-		c.log.Error("session state not written", "err", err)
+		c.logger().Error("session state not written", "err", err)
 	}
 }

@@ -105,7 +105,7 @@ func (c *conn) addFeed(sub *subscription, known bool) (safe confirm.Receipt, rea
 		}
 	}
 	if err != nil {
-		c.log.Warn("subscription refused", "filter", sub.filter, "err", err)
+		c.logger().Warn("subscription refused", "filter", sub.filter, "err", err)
 	}
 	return safe, refusal(err)
 }
@@ -185,7 +185,7 @@ func (c *conn) dropFeed(filter string) {
 func (c *conn) detachFeeds(fed map[*feed][]queue.Delivery) {
 	for f, tokens := range fed { // also of those unsubscribed from meanwhile
 		if _, err := f.sub.Settle(tokens, queue.Requeue); err != nil && !errors.Is(err, queue.ErrClosed) {
-			c.log.Error("deliveries not requeued", "queue", f.queue.Name(), "err", err)
+			c.logger().Error("deliveries not requeued", "queue", f.queue.Name(), "err", err)
 		}
 	}
 	for _, f := range c.feeds {

@@ -158,6 +158,9 @@ func (c *conn) route(p *publishPacket, m *message.Message) error {
 		// In the message's own record, so that no crash can separate them (decision 19).
 		rows = append(rows, c.session.receivedRow(p.id, false))
 	}
+	if c.publisher == nil { // most devices are silent most of the time
+		c.publisher = c.session.host.Router.NewPublisher(c.session.origin)
+	}
 	result, receipt, err := c.publisher.PublishAfter(c.ingress.delay, m, rows...)
 	if _, known := errors.AsType[*router.Error](err); known {
 		// The exchange of a reply address is gone.

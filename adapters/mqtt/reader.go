@@ -3,7 +3,7 @@ package mqtt
 import "io"
 
 const (
-	readBuffer    = 1 << 10  // bytes an idle connection keeps for reading
+	readBuffer    = 128      // bytes an idle connection keeps for reading
 	maxReadBuffer = 64 << 10 // bytes a busy one reads at once; larger packets get memory of their own
 	maxConnect    = 1 << 20  // most bytes of a CONNECT
 	smallRun      = 32       // small reads in a row after which a large buffer is given back

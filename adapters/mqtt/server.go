@@ -121,6 +121,7 @@ type Server struct {
 	losses Losses
 
 	connections atomic.Int64
+	decoders    sync.Pool // of *decoder: a cache, what is in it has no owner
 	overdue     overdue
 	shares      shares
 	admission   admission

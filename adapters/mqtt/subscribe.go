@@ -100,7 +100,7 @@ func (c *conn) addFilter(sub *subscription) (known bool, safe confirm.Receipt, r
 	if needsOwnQueue(sub, cs.durable) {
 		var err error
 		if declared, err = c.server.openQueue(cs); err != nil {
-			c.log.Warn("subscription refused", "filter", sub.filter, "err", err)
+			c.logger().Warn("subscription refused", "filter", sub.filter, "err", err)
 			return known, safe, ReasonImplementationSpecific
 		}
 	}
@@ -118,7 +118,7 @@ func (c *conn) addFilter(sub *subscription) (known bool, safe confirm.Receipt, r
 		c.setFilters(append(cs.filters, *sub)) // beyond what a writer that has the list sees
 		if bound, err = cs.host.Router.Bind(cs.binding(sub.filter), cs.origin); err != nil {
 			c.setFilters(without(cs.filters, sub.filter))
-			c.log.Warn("subscription refused", "filter", sub.filter, "err", err)
+			c.logger().Warn("subscription refused", "filter", sub.filter, "err", err)
 			return known, safe, ReasonImplementationSpecific
 		}
 	}
@@ -126,7 +126,7 @@ func (c *conn) addFilter(sub *subscription) (known bool, safe confirm.Receipt, r
 	if cs.durable { // after the binding: a row without one would promise messages that never come
 		noted, err := c.server.config.State.Put(cs.filterRow(sub))
 		if err != nil {
-			c.log.Error("subscription not written", "filter", sub.filter, "err", err)
+			c.logger().Error("subscription not written", "filter", sub.filter, "err", err)
 			return known, safe, ReasonUnspecified
 		}
 		safe = safe.Join(noted)
@@ -185,7 +185,7 @@ func (c *conn) unsubscribe(id uint16, filters []string) error {
 		}
 		safe, err := c.removeFilter(&sub)
 		if err != nil {
-			c.log.Warn("filter not unsubscribed", "filter", filter, "err", err)
+			c.logger().Warn("filter not unsubscribed", "filter", filter, "err", err)
 			codes[i] = byte(ReasonImplementationSpecific)
 			continue
 		}

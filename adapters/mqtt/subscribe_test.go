@@ -65,8 +65,9 @@ func TestRepeatedFilterIsOneSubscription(t *testing.T) {
 	}
 	c.expectMessage(pub{topic: "a", payload: "kept", retain: true})
 	c.expectNothing()
-	c.publish(pub{topic: "a", payload: "x", id: 1, qos: qos2})
-	c.expectAck(typePubrec, 1)
+	p, _ := g.connect(hello{version: version5, id: "p"})
+	p.publish(pub{topic: "a", payload: "x", id: 1, qos: qos2})
+	p.expectAck(typePubrec, 1)
 	c.expectMessage(pub{topic: "a", payload: "x", qos: qos1}) // the last options count
 	if rows := g.log.Rows(queue.TableMQTTSession); len(rows) != 2 {
 		t.Errorf("%d rows, want the session and one filter", len(rows))

@@ -21,6 +21,9 @@ func (t *traffic) add(o *traffic) {
 	t.bytesIn, t.bytesOut = t.bytesIn+o.bytesIn, t.bytesOut+o.bytesOut
 }
 
+// inbound is what one connection has read.
+type inbound struct{ packetsIn, publishesIn, publishBytesIn uint64 }
+
 // told is what a connection's goroutines have said of their counts. They count by themselves and tell when they are about to
 // wait, so that a message costs no more than an addition.
 type told struct{ packetsIn, publishesIn, publishBytesIn, publishesOut, publishBytesOut atomic.Uint64 }

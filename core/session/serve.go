@@ -82,15 +82,24 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 			continue
 		}
 		accepted := time.Now()
+		// Opening is deep, what it has grown its stack to ends with its goroutine: an idle connection keeps a small one.
 		all.Go(func() {
-			defer open.Add(-1)
-			l.serve(ctx, h, c, accepted)
+			opened := l.open(ctx, c, accepted)
+			if opened == nil {
+				open.Add(-1)
+				return
+			}
+			all.Go(func() {
+				err := h.ServeConn(ctx, opened)
+				l.close(opened, err)
+				open.Add(-1)
+			})
 		})
 	}
 }
 
-// serve is the life of one connection.
-func (l *Listener) serve(ctx context.Context, h Handler, socket net.Conn, accepted time.Time) {
+// open makes of a socket what the handler serves; nil when it has been closed instead.
+func (l *Listener) open(ctx context.Context, socket net.Conn, accepted time.Time) *countedConn {
 	c := &countedConn{Conn: socket, accepted: accepted}
 	if l.Open != nil {
 		opening, cancel := context.WithDeadline(ctx, accepted.Add(orDefault(l.Limits.Handshake, 10*time.Second)))
@@ -98,14 +107,18 @@ func (l *Listener) serve(ctx context.Context, h Handler, socket net.Conn, accept
 		cancel()
 		if err != nil {
 			l.tell("handshake failed", "conn", socket.RemoteAddr(), "after", time.Since(accepted).Round(time.Millisecond), "err", err)
-			return
+			return nil
 		}
 		c.Conn = opened
 	}
 	l.tell("connected", "conn", c.RemoteAddr())
-	err := h.ServeConn(ctx, c)
+	return c
+}
+
+// close closes a connection that has been served, and tells how it ended.
+func (l *Listener) close(c *countedConn, err error) {
 	_ = c.Close()
-	lasted := time.Since(accepted).Round(time.Millisecond)
+	lasted := time.Since(c.accepted).Round(time.Millisecond)
 	if err != nil {
 		l.tell("connection ended", "conn", c.RemoteAddr(), "after", lasted, "err", err)
 		return

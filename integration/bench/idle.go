@@ -33,6 +33,13 @@ var idlers = []idler{
 		conn, _, err := dialMQTT(g, fmt.Sprintf("idle-%d", i), false)
 		return conn, err
 	}, func(o *idleOptions) int { return o.connections }},
+	{"MQTT, pinged", func(g *gateway.Process, i int) (net.Conn, error) {
+		conn, in, err := dialMQTT(g, fmt.Sprintf("idle-%d", i), false)
+		if err == nil {
+			err = exchange(conn, in, []byte{0xC0, 0}, "\xD0")
+		}
+		return conn, err
+	}, func(o *idleOptions) int { return o.connections }},
 	{"MQTT, one filter", func(g *gateway.Process, i int) (net.Conn, error) {
 		return subscribed(g, i, false)
 	}, func(o *idleOptions) int { return o.connections }},
