@@ -30,7 +30,7 @@ type MQTT struct {
 
 func defaultMQTT() MQTT {
 	return MQTT{
-		Inflight: 1024, ReceiveMaximum: 1024, TopicAliases: 16, Filters: 10_000, Levels: 200,
+		Inflight: 1024, ReceiveMaximum: 1024, TopicAliases: 10, Filters: 10_000, Levels: 200,
 		SessionExpiry: 90 * 24 * time.Hour, SysInterval: 10 * time.Second,
 		Session: queue.SessionLimits{
 			IdleLength: queue.AtMost(100_000), IdleBytes: queue.AtMost(256 << 20),
