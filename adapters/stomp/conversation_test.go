@@ -27,7 +27,11 @@ func TestConversations(t *testing.T) {
 					if sent[0] == '\n' { // a heart-beat
 						return 1
 					}
-					return 1 + bytes.IndexByte(sent, 0)
+					end := 1 + bytes.IndexByte(sent, 0)
+					if end < len(sent) && sent[end] == '\n' {
+						end++
+					}
+					return end
 				},
 			}.Replay(t, file)
 		})

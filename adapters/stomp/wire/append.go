@@ -2,7 +2,9 @@ package wire
 
 import "strconv"
 
-// Appender appends frames in one version of the protocol: Begin, any number of Header calls, then Body or End.
+// Appender appends frames in one version of the protocol: Begin, any number of Header calls, then Body or End. A line end
+// follows each frame, as RabbitMQ and ActiveMQ write it: PHP's client takes frames that follow each other without one
+// for broken.
 // It is a value; every goroutine has its own.
 type Appender struct {
 	Version Version
@@ -57,11 +59,11 @@ func (a *Appender) Body(dst, body []byte) []byte {
 	dst = strconv.AppendInt(dst, int64(len(body)), 10)
 	dst = append(dst, "\n\n"...)
 	dst = append(dst, body...)
-	return append(dst, 0)
+	return append(dst, 0, '\n')
 }
 
 // End ends a frame that has no body.
-func (a *Appender) End(dst []byte) []byte { return append(dst, '\n', 0) }
+func (a *Appender) End(dst []byte) []byte { return append(dst, '\n', 0, '\n') }
 
 func (a *Appender) escape(dst []byte, s string, name bool) []byte {
 	plain := 0

@@ -45,10 +45,10 @@ func TestAppenderNeverEscapesConnected(t *testing.T) {
 func TestAppenderBodyIsCounted(t *testing.T) {
 	a := Appender{Version: V12}
 	got := a.Body(a.IntHeader(a.Begin(nil, Message), "n", -5), []byte("a\x00b"))
-	if want := "MESSAGE\nn:-5\ncontent-length:3\n\na\x00b\x00"; string(got) != want {
+	if want := "MESSAGE\nn:-5\ncontent-length:3\n\na\x00b\x00\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := a.End(a.Begin(nil, Receipt)); string(got) != "RECEIPT\n\n\x00" {
+	if got := a.End(a.Begin(nil, Receipt)); string(got) != "RECEIPT\n\n\x00\n" {
 		t.Errorf("got %q", got)
 	}
 }
