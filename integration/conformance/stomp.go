@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -171,8 +173,41 @@ func hold(address string, number int, sc conversation) (reason string) {
 	return ""
 }
 
-// runSTOMP plays every conversation against the gateway and peers, and the programs of client libraries against the
-// gateway. It fails when one does not go as it should with the gateway.
+// program is a client library at work: a script that prints ok.
+type program struct {
+	name, interpreter, script string
+	packages                  string // of Debian, that have what it needs
+}
+
+var stompPrograms = []program{
+	{"Python's stomp.py", "/usr/bin/python3", "client.py", "python3-stomp"},
+	{"Ruby's stomp", "ruby", "client.rb", "ruby-stomp"},
+	{"Perl's Net::Stomp", "perl", "client.pl", "libnet-stomp-perl"},
+	{"PHP's stomp", "php", "client.php", "php-cli php-stomp"},
+}
+
+// programPatience is how long one may take.
+const programPatience = time.Minute
+
+// perform runs a program against a broker and says how it went, as hold does.
+func perform(ctx context.Context, address string, p program) (reason string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err.Error()
+	}
+	ctx, cancel := context.WithTimeout(ctx, programPatience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, p.interpreter, filepath.Join("integration", "conformance", "clients", p.script), host, port, "conformance."+p.script).CombinedOutput()
+	text := strings.TrimSpace(string(out))
+	if err == nil && text == "ok" {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	return fmt.Sprintf("%.80s (it needs %s)", lines[len(lines)-1], p.packages)
+}
+
+// runSTOMP holds every conversation with the gateway and peers, and runs the programs of client libraries. It fails when
+// one does not go as it should with the gateway.
 func runSTOMP(ctx context.Context, peers []string, out io.Writer) error {
 	directory, err := os.MkdirTemp("", "tridge-conformance-")
 	if err != nil {
@@ -191,7 +226,7 @@ func runSTOMP(ctx context.Context, peers []string, out io.Writer) error {
 		}
 	}
 	var names []string
-	results := make([][]string, len(stompScenarios))
+	results := make([][]string, len(stompScenarios)+len(stompPrograms))
 	for _, start := range starts {
 		t, err := start(ctx, directory)
 		if err != nil {
@@ -200,6 +235,10 @@ func runSTOMP(ctx context.Context, peers []string, out io.Writer) error {
 		names = append(names, t.name)
 		for i, sc := range stompScenarios {
 			results[i] = append(results[i], hold(t.stomp, i, sc))
+		}
+		for i, p := range stompPrograms {
+			i += len(stompScenarios)
+			results[i] = append(results[i], perform(ctx, t.stomp, p))
 		}
 		if err := t.stop(); err != nil {
 			return err
@@ -214,7 +253,13 @@ func reportSTOMP(out io.Writer, names []string, results [][]string) error {
 	fmt.Fprintf(w, "conversation\t%s\n", strings.Join(names, "\t"))
 	passed := make([]int, len(names))
 	for i, row := range results {
-		cells := []string{stompScenarios[i].name}
+		name := ""
+		if own := i - len(stompScenarios); own < 0 {
+			name = stompScenarios[i].name
+		} else {
+			name = stompPrograms[own].name
+		}
+		cells := []string{name}
 		for column, reason := range row {
 			if reason == "" {
 				reason = "ok"
