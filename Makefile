@@ -65,8 +65,9 @@ crash: ## simulated crashes of the log, then kill -9 of the program while client
 integration: deps ## real clients of every protocol against the program
 	go test -count=1 -timeout 20m -skip Crash ./integration/...
 
-conformance-amqp: ## the suite of a client library, and what is refused; PEER=rabbitmq compares with RabbitMQ
-	go run ./integration/conformance $(if $(PEER),-peer $(PEER))
+conformance-amqp: ## the suites of client libraries, kept in CACHE, and what is refused; PEER=rabbitmq compares with RabbitMQ
+	integration/install.sh suites
+	go run ./integration/conformance $(if $(PEER),-peer $(PEER)) $(if $(SUITE),-suite $(SUITE)) $(if $(CACHE),-cache $(CACHE))
 
 conformance-mqtt: ## scenarios with several client libraries; PEER=mosquitto compares with mosquitto
 	go run ./integration/conformance/mqtt $(if $(PEER),-peer $(PEER))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what "make test" needs besides Go, and says so first. What is there already is left alone.
+# "install.sh suites" installs also what the suites of client libraries need that "make conformance-amqp" runs.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,14 +12,29 @@ fail() {
 # command that must be there : Debian package that has it
 needed="gcc:gcc openssl:openssl mosquitto_pub:mosquitto-clients amqp-publish:amqp-tools node:nodejs npm:npm"
 
+# file that must be there : Debian package that has it. The modules of Python are for Debian's own interpreter, which need not
+# be the first in the path.
+files="/usr/include/stdlib.h:libc6-dev /usr/lib/python3/dist-packages/celery:python3-celery" # the race detector links against the C library
+
+if [ "${1:-}" = suites ]; then
+	needed+=" cmake:cmake make:make php:php-cli phpunit:phpunit phpize:php-dev"
+	for module in pytest tornado twisted gevent nose pamqp yarl; do
+		files+=" /usr/lib/python3/dist-packages/$module:python3-$module"
+	done
+	files+=" /usr/lib/python3/dist-packages/pytest_asyncio:python3-pytest-asyncio"
+	for module in mbstring bcmath xml curl; do
+		files+=" /usr/share/doc/php-$module:php-$module"
+	done
+	files+=" /usr/share/php/phpseclib3/autoload.php:php-phpseclib3 /usr/include/amqp.h:librabbitmq-dev"
+fi
+
 packages=()
 for each in $needed; do
 	command -v "${each%%:*}" >/dev/null || packages+=("${each##*:}")
 done
-# The race detector links against the C library.
-[ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
-# For Debian's own interpreter, which need not be the first in the path.
-[ -e /usr/lib/python3/dist-packages/celery ] || packages+=(python3-celery)
+for each in $files; do
+	[ -e "${each%%:*}" ] || packages+=("${each##*:}")
+done
 
 if [ ${#packages[@]} -gt 0 ]; then
 	echo "install: apt-get install ${packages[*]}"

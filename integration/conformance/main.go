@@ -17,7 +17,9 @@ import (
 
 func main() {
 	peer := flag.String("peer", "", "also run against this peer: rabbitmq")
-	pattern := flag.String("run", "", "only tests that match, as go test -run")
+	pattern := flag.String("run", "", "only tests of amqp091-go that match, as go test -run")
+	names := flag.String("suite", "", "only these suites, separated by commas; none: only what is refused")
+	cache := flag.String("cache", "", "the `folder` that keeps what is fetched; default tridge-conformance in the user's cache")
 	verbose := flag.Bool("v", false, "print what failing tests said")
 	protocol := flag.String("protocol", "amqp", "amqp or stomp; with stomp there may be several peers, separated by commas: rabbitmq, activemq")
 	flag.Parse()
@@ -26,7 +28,7 @@ func main() {
 	var err error
 	switch *protocol {
 	case "amqp":
-		err = run(ctx, *peer, *pattern, *verbose, os.Stdout)
+		err = run(ctx, options{*peer, *pattern, *names, *cache, *verbose}, os.Stdout)
 	case "stomp":
 		err = runSTOMP(ctx, strings.FieldsFunc(*peer, func(c rune) bool { return c == ',' }), os.Stdout)
 	default:
@@ -47,13 +49,19 @@ type target struct {
 	stop  func() error
 }
 
-// refusalsOnly, as a pattern, runs no test of the suite.
-const refusalsOnly = "^$"
+// amqpPort is where suites look for a broker.
+const amqpPort = "5672"
+
+// options are the flags.
+type options struct {
+	peer, pattern, names, cache string
+	verbose                     bool
+}
 
 // errFailed says that a test fails that should not.
 var errFailed = errors.New("tests fail that should not")
 
-func run(ctx context.Context, peer, pattern string, verbose bool, out io.Writer) error {
+func run(ctx context.Context, o options, out io.Writer) error {
 	directory, err := os.MkdirTemp("", "tridge-conformance-")
 	if err != nil {
 		return err
@@ -61,44 +69,70 @@ func run(ctx context.Context, peer, pattern string, verbose bool, out io.Writer)
 	defer os.RemoveAll(directory)
 
 	starts := []func(context.Context, string) (*target, error){startGateway}
-	switch peer {
+	switch o.peer {
 	case "":
 	case "rabbitmq":
 		starts = append(starts, startRabbitMQ)
 	default:
-		return fmt.Errorf("unknown peer %q: there is rabbitmq", peer)
+		return fmt.Errorf("unknown peer %q: there is rabbitmq", o.peer)
+	}
+	chosen, err := choose(libraries(o.pattern), o.names)
+	if err != nil {
+		return err
+	}
+	prepared, err := prepare(ctx, chosen, o.cache, out)
+	if err != nil {
+		return err
 	}
 	var columns []column
 	for _, start := range starts {
-		c, err := try(ctx, start, directory, pattern)
+		c, err := try(ctx, start, directory, chosen, prepared)
 		if err != nil {
 			return err
 		}
 		columns = append(columns, c)
 	}
-	report(out, columns, verbose)
+	reportLibraries(out, chosen, columns)
+	reportTests(out, chosen, columns, o.verbose)
 	if len(columns) > 1 {
 		reportRefusals(out, []string{columns[0].name, columns[1].name}, []map[string]string{columns[0].answers, columns[1].answers})
 	}
-	if len(regressions(columns)) > 0 {
-		return errFailed
+	for _, l := range chosen {
+		if len(regressions(columns, l.name)) > 0 {
+			return errFailed
+		}
 	}
 	return nil
 }
 
-// try starts a broker, runs the suite against it and stops it.
-func try(ctx context.Context, start func(context.Context, string) (*target, error), directory, pattern string) (column, error) {
+// prepare fetches and builds the suites. The result is where each is.
+func prepare(ctx context.Context, chosen []library, cache string, out io.Writer) ([]string, error) {
+	s, err := newShelf(cache, out)
+	if err != nil {
+		return nil, err
+	}
+	prepared := make([]string, len(chosen))
+	for i, l := range chosen {
+		if prepared[i], err = l.prepare(ctx, s); err != nil {
+			return nil, fmt.Errorf("%s: %w", l.name, err)
+		}
+	}
+	return prepared, nil
+}
+
+// try starts a broker, runs the suites against it and stops it.
+func try(ctx context.Context, start func(context.Context, string) (*target, error), directory string, chosen []library, prepared []string) (column, error) {
 	t, err := start(ctx, directory)
 	if err != nil {
 		return column{}, err
 	}
-	c := column{name: t.name}
-	if pattern != refusalsOnly {
-		c.results, err = runSuite(ctx, t, filepath.Join(directory, "suite-"+t.name), pattern)
+	c := column{name: t.name, results: map[string]map[string]result{}}
+	for i, l := range chosen {
+		if c.results[l.name], err = l.try(ctx, prepared[i], directory, t); err != nil {
+			return column{}, errors.Join(err, t.stop())
+		}
 	}
-	if err == nil {
-		c.answers, err = ask(t)
-	}
+	c.answers, err = ask(t)
 	return c, errors.Join(err, t.stop())
 }
 

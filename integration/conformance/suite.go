@@ -23,16 +23,28 @@ const module = "github.com/rabbitmq/amqp091-go"
 // managementPort is where the suite looks for the management API.
 const managementPort = "15672"
 
-// column is what a run of the suite said.
+// column is what the suites said of one broker.
 type column struct {
 	name    string
-	results map[string]result
-	answers map[string]string // to what is refused
+	results map[string]map[string]result // by library and test
+	answers map[string]string            // to what is refused
 }
 
 type result struct {
 	verdict string // pass, fail or skip
 	output  string
+	need    string // why it is skipped by us, "" when it is not
+}
+
+// amqp091 is RabbitMQ's own library for Go. Its suite ships in the module.
+func amqp091(pattern string) library {
+	return library{
+		name: "amqp091-go", language: "Go",
+		prepare: func(context.Context, *shelf) (string, error) { return "", nil },
+		run: func(ctx context.Context, _, directory string, t *target) (map[string]result, error) {
+			return runSuite(ctx, t, directory, pattern)
+		},
+	}
 }
 
 // runSuite runs a copy of the suite in directory against t.
@@ -127,14 +139,14 @@ func copySuite(ctx context.Context, directory string, t *target) error {
 	})
 }
 
-// regressions are the tests that fail on the first column and not on the second, if there is one.
-func regressions(columns []column) []string {
+// regressions are the tests of a library that fail on the first column and not on the second, if there is one.
+func regressions(columns []column, library string) []string {
 	var list []string
-	for _, name := range slices.Sorted(maps.Keys(columns[0].results)) {
-		if columns[0].results[name].verdict != "fail" {
+	for _, name := range slices.Sorted(maps.Keys(columns[0].results[library])) {
+		if columns[0].results[library][name].verdict != "fail" {
 			continue
 		}
-		if len(columns) > 1 && columns[1].results[name].verdict == "fail" {
+		if len(columns) > 1 && columns[1].results[library][name].verdict == "fail" {
 			continue
 		}
 		list = append(list, name)
@@ -142,41 +154,38 @@ func regressions(columns []column) []string {
 	return list
 }
 
-// report writes the totals and every test that did not pass everywhere, as a table of Markdown.
-func report(w io.Writer, columns []column, verbose bool) {
-	header, line, totals := "| test |", "|---|", "| total |"
-	tests := map[string]bool{}
-	for _, c := range columns {
-		counts := map[string]int{}
-		for name, r := range c.results {
-			counts[cmp.Or(r.verdict, "unfinished")]++
-			tests[name] = tests[name] || r.verdict != "pass"
-		}
-		header, line = header+" "+c.name+" |", line+"---|"
-		totals += " "
-		for i, verdict := range slices.Sorted(maps.Keys(counts)) {
-			if i > 0 {
-				totals += ", "
+// reportTests writes every test that fails somewhere or has other fates, as a table of Markdown, and with verbose what was
+// said by those that fail only here.
+func reportTests(w io.Writer, chosen []library, columns []column, verbose bool) {
+	any := false
+	for _, l := range chosen {
+		for _, name := range slices.Sorted(maps.Keys(columns[0].results[l.name])) {
+			row, fails, differs := "", false, false
+			for _, c := range columns {
+				verdict := cmp.Or(c.results[l.name][name].verdict, "-")
+				fails, differs = fails || verdict == "fail", differs || verdict != columns[0].results[l.name][name].verdict
+				row += " " + verdict + " |"
 			}
-			totals += fmt.Sprintf("%d %s", counts[verdict], verdict)
+			if !fails && !differs {
+				continue
+			}
+			if !any {
+				any = true
+				fmt.Fprint(w, "\n| test that fails or differs |")
+				for _, c := range columns {
+					fmt.Fprintf(w, " %s |", c.name)
+				}
+				fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---|", len(columns)))
+			}
+			fmt.Fprintf(w, "| %s: `%s` |%s\n", l.name, name, row)
 		}
-		totals += " |"
-	}
-	fmt.Fprintf(w, "%s\n%s\n%s\n", header, line, totals)
-	for _, name := range slices.Sorted(maps.Keys(tests)) {
-		if !tests[name] {
-			continue
-		}
-		row := "| `" + name + "` |"
-		for _, c := range columns {
-			row += " " + cmp.Or(c.results[name].verdict, "-") + " |"
-		}
-		fmt.Fprintln(w, row)
 	}
 	if !verbose {
 		return
 	}
-	for _, name := range regressions(columns) {
-		fmt.Fprintf(w, "\n%s\n%s", name, columns[0].results[name].output)
+	for _, l := range chosen {
+		for _, name := range regressions(columns, l.name) {
+			fmt.Fprintf(w, "\n%s: %s\n%s", l.name, name, columns[0].results[l.name][name].output)
+		}
 	}
 }
