@@ -17,13 +17,19 @@ needed="gcc:gcc openssl:openssl mosquitto_pub:mosquitto-clients amqp-publish:amq
 files="/usr/include/stdlib.h:libc6-dev /usr/lib/python3/dist-packages/celery:python3-celery" # the race detector links against the C library
 
 if [ "${1:-}" = suites ]; then
-	needed+=" cmake:cmake make:make php:php-cli phpunit:phpunit phpize:php-dev"
+	needed+=" cmake:cmake make:make php:php-cli phpunit:phpunit phpize:php-dev rspec:ruby-rspec-core javac:default-jdk-headless"
 	for module in pytest tornado twisted gevent nose pamqp yarl; do
 		files+=" /usr/lib/python3/dist-packages/$module:python3-$module"
 	done
 	files+=" /usr/lib/python3/dist-packages/pytest_asyncio:python3-pytest-asyncio"
 	for module in mbstring bcmath xml curl; do
 		files+=" /usr/share/doc/php-$module:php-$module"
+	done
+	for jar in amqp-client:librabbitmq-client-java slf4j-api:libslf4j-java junit4:junit4 mockito-core:libmockito-java assertj-core:libassertj-core-java metrics-core:libdropwizard-metrics-java; do
+		files+=" /usr/share/java/${jar%%:*}.jar:${jar##*:}"
+	done
+	for gem in rspec amq-protocol sorted-set; do
+		files+=" /usr/share/doc/ruby-$gem:ruby-$gem"
 	done
 	files+=" /usr/share/php/phpseclib3/autoload.php:php-phpseclib3 /usr/include/amqp.h:librabbitmq-dev"
 fi

@@ -28,7 +28,7 @@ type library struct {
 
 // libraries are those whose suites can be fetched. amqp091-go comes first: it needs nothing but Go.
 func libraries(pattern string) []library {
-	return []library{amqp091(pattern), pika(), pyAMQP(), aiormq(), rabbitMQC(), phpAMQPLib(), phpAMQP(), amqplib()}
+	return []library{amqp091(pattern), pika(), pyAMQP(), aiormq(), rabbitMQC(), phpAMQPLib(), phpAMQP(), amqplib(), bunny(), javaClient()}
 }
 
 // choose returns the libraries of that names, separated by commas: "" is all, "none" is none.

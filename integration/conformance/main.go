@@ -8,11 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
-
-	"tridge/integration/gateway"
 )
 
 func main() {
@@ -20,9 +17,17 @@ func main() {
 	pattern := flag.String("run", "", "only tests of amqp091-go that match, as go test -run")
 	names := flag.String("suite", "", "only these suites, separated by commas; none: only what is refused")
 	cache := flag.String("cache", "", "the `folder` that keeps what is fetched; default tridge-conformance in the user's cache")
+	toControl := flag.String("control", "", "carry out a command of rabbitmqctl at this `address`: what suites call")
 	verbose := flag.Bool("v", false, "print what failing tests said")
 	protocol := flag.String("protocol", "amqp", "amqp or stomp; with stomp there may be several peers, separated by commas: rabbitmq, activemq")
 	flag.Parse()
+	if *toControl != "" {
+		if err := askControl(*toControl, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
@@ -47,6 +52,11 @@ type target struct {
 	stomp string
 	http  string
 	stop  func() error
+
+	// control carries out what suites ask of rabbitmqctl.
+	control controlled
+	// tenant makes a virtual host that users, each as NAME:PASSWORD, may do everything in.
+	tenant func(ctx context.Context, vhost string, users ...string) error
 }
 
 // amqpPort is where suites look for a broker.
@@ -134,16 +144,4 @@ func try(ctx context.Context, start func(context.Context, string) (*target, erro
 	}
 	c.answers, err = ask(t)
 	return c, errors.Join(err, t.stop())
-}
-
-func startGateway(ctx context.Context, directory string) (*target, error) {
-	binary, err := gateway.Build(ctx, ".", directory)
-	if err != nil {
-		return nil, err
-	}
-	p, err := gateway.Start(gateway.Options{Binary: binary, Data: filepath.Join(directory, "data")})
-	if err != nil {
-		return nil, err
-	}
-	return &target{name: "gateway", amqp: p.AMQP(), stomp: p.STOMP(), http: p.HTTP(), stop: p.Stop}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -62,12 +63,31 @@ func startRabbitMQ(ctx context.Context, directory string) (*target, error) {
 		http: net.JoinHostPort("127.0.0.1", strconv.Itoa(management)),
 		stop: func() error { return stopRabbitMQ(command, exited, environment) },
 	}
+	t.control = rabbitmqctl(filepath.Join(filepath.Dir(filepath.Dir(scripts[len(scripts)-1])), "escript", "rabbitmqctl"), environment)
+	t.tenant = func(ctx context.Context, vhost string, users ...string) error {
+		return tenantOfRabbitMQ(ctx, t.control, vhost, users)
+	}
 	for _, address := range []string{t.amqp, t.http, t.stomp} {
 		if err := answers(ctx, address, exited); err != nil {
 			return nil, errors.Join(err, t.stop(), errors.New(log.String()))
 		}
 	}
 	return t, nil
+}
+
+// tenantOfRabbitMQ makes a virtual host, and users of it where they are not there yet.
+func tenantOfRabbitMQ(ctx context.Context, control controlled, vhost string, users []string) error {
+	if _, err := control(ctx, []string{"add_vhost", vhost}); err != nil {
+		return err
+	}
+	for _, user := range append([]string{"guest:guest"}, users...) {
+		name, password, _ := strings.Cut(user, ":")
+		_, _ = control(ctx, []string{"add_user", name, password}) // or it is there
+		if _, err := control(ctx, []string{"set_permissions", "-p", vhost, name, ".*", ".*", ".*"}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // answers waits until somebody listens on address.
