@@ -142,6 +142,31 @@ func publishStatements() []statement {
 				}
 			}
 		}},
+		{"", "3.1.2-26 3.3.2-11", func(s *stage) {
+			h := s.hello("c")
+			h.properties = []byte(uint16Prop(0x22, 2))
+			c, _ := s.gateway.connect(h)
+			p := s.client("p")
+			c.subscribe(1, qos1, "#")
+			aliases := map[string]string{}
+			for range 3 {
+				for _, topic := range []string{"one/of/four", "two/of/four", "three/of/four", "four/of/four"} {
+					s.put(p, pub{topic: topic, qos: qos1})
+					got := s.take(c)
+					if got.properties != "" {
+						if alias := got.properties[1:]; got.properties[0] != 0x23 || alias != "\x00\x01" && alias != "\x00\x02" {
+							s.Fatalf("properties % X", got.properties)
+						} else if got.topic != "" {
+							aliases[alias] = got.topic
+						} else {
+							got.topic = aliases[alias]
+						}
+					}
+					equal(s, "topic", got.topic, topic)
+				}
+			}
+			equal(s, "aliases", len(aliases), 2)
+		}},
 		{"", "3.3.2-7", func(s *stage) {
 			c, _ := s.lasting("c")
 			s.put(c, pub{topic: "t", properties: uint16Prop(0x23, 1)})
