@@ -86,9 +86,7 @@ func (c *conn) pubrec(a ackPacket) error {
 	case failed: // [5.0, figure 4.3]: the exchange is over
 		s.state = slotEnding
 	case durable:
-		c.tickets++
-		s.state, s.ticket = slotReleasing, c.tickets
-		c.releasing = append(c.releasing, a.id)
+		c.release(a.id)
 	default:
 		s.state = slotReleased
 		c.answers++
@@ -170,6 +168,14 @@ func (c *conn) unstarve() bool {
 	starved := c.starved
 	c.starved = false
 	return starved
+}
+
+// release has the PUBREL of an identifier wait for a row with the ticket c.tickets. The outbox is held.
+func (c *conn) release(id uint16) {
+	c.tickets++
+	s := c.session.inflight.slot(id)
+	s.state, s.ticket = slotReleasing, c.tickets
+	c.releasing = append(c.releasing, id)
 }
 
 // releaser is told that PUBREC rows are safe.

@@ -49,6 +49,7 @@ type conn struct {
 	aliases   []string                    // topic by alias, less one
 	held      session.Park[publishPacket] // PUBLISH packets that wait for the gate
 	row       [1]queue.Row
+	resumed   confirm.Receipt  // safe when all is that the session wrote on the connections before
 	acked     []queue.Delivery // acknowledged and not settled yet
 	unsettled []*feed          // that have such
 	enhanced  enhanced

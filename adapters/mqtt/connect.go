@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tridge/core/auth"
+	"tridge/core/confirm"
 	"tridge/core/queue"
 	"tridge/core/session"
 )
@@ -141,10 +142,19 @@ func (c *conn) accept() error {
 	c.accepted, c.sub = true, sub
 	feeds := c.attach()
 	cs.inflight.limit, cs.inflight.window = limits.Inflight, min(p.receiveLimit, limits.Inflight)
-	for _, id := range cs.inflight.resume() { // [MQTT-4.4.0-1]
-		b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
+	release := cs.inflight.resume() // [MQTT-4.4.0-1]
+	for _, id := range release {
+		if !cs.durable {
+			b = appendAck(b, c.version, typePubrel, id, ReasonSuccess)
+			continue
+		}
+		c.release(id)
 	}
+	ticket := c.tickets
 	c.out.End(b)
+	if cs.durable && len(release) > 0 { // that PUBREC came may have been written by the connection before, and not be safe yet
+		c.resumed.Redeem(confirm.Ticket{To: (*releaser)(c), Seq: ticket})
+	}
 	c.source.Wake()
 	for _, f := range feeds {
 		f.source.Wake()
@@ -259,7 +269,7 @@ func (c *conn) open(host Host) (present bool, err error) {
 	}
 	cs.expiry, cs.endsAt = p.expiry, 0
 	if cs.durable {
-		_, err = s.config.State.Put(cs.row(0))
+		c.resumed, err = s.config.State.Put(cs.row(0))
 	}
 	return true, unavailable(err)
 }

@@ -46,9 +46,10 @@ func (c *conn) publish(p *publishPacket) error {
 }
 
 // again answers a PUBLISH that was sent again: the first one counts, its PUBREC is on the way or was lost
-// [MQTT-4.3.3-10]. counted says that count has counted it.
+// [MQTT-4.3.3-10]. When the first one came on an earlier connection it may not be safe yet. counted says that count has
+// counted it.
 func (c *conn) again(p *publishPacket, counted bool) error {
-	c.promise(answer{kind: typePubrec, id: p.id, counted: counted}, confirm.Receipt{})
+	c.promise(answer{kind: typePubrec, id: p.id, counted: counted}, c.resumed)
 	return nil
 }
 
@@ -226,8 +227,8 @@ func (c *conn) routeRefused(p *publishPacket, rows []queue.Row, receipt confirm.
 // pubrel handles the client's PUBREL: the identifier is free, and PUBCOMP says so when that is safe.
 func (c *conn) pubrel(id uint16) error {
 	counted, known := c.session.received[id]
-	if !known {
-		c.promise(answer{kind: typePubcomp, id: id, reason: ReasonPacketIDNotFound}, confirm.Receipt{})
+	if !known { // or known no more: its row was removed on an earlier connection, and must not come back
+		c.promise(answer{kind: typePubcomp, id: id, reason: ReasonPacketIDNotFound}, c.resumed)
 		return nil
 	}
 	delete(c.session.received, id)

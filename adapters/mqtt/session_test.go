@@ -355,3 +355,53 @@ func TestOversizedMessageIsDroppedAndCounted(t *testing.T) {
 		return q[0].Unacked == 0 && q[0].Ready == 0
 	})
 }
+
+// What the connection before wrote may not be safe when the client is back. Nothing that counts on it may leave, or a crash
+// takes back what the client has been told: the message would be lost, or come twice.
+func TestNothingLeavesBeforeWhatTheLastConnectionWroteIsSafe(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(g *gateway, c *client) (id uint16) // says something that is not answered, because the log holds it
+		after  func(c *client, id uint16)
+		answer packetType
+	}{
+		{"PUBREC of a message sent again", func(g *gateway, c *client) uint16 {
+			g.log.Hold()
+			c.publish(pub{topic: "a", payload: "x", id: 7, qos: qos2})
+			return 7
+		}, func(c *client, id uint16) {
+			c.publish(pub{topic: "a", payload: "x", id: id, qos: qos2, dup: true})
+		}, typePubrec},
+		{"PUBCOMP of an identifier released again", func(g *gateway, c *client) uint16 {
+			c.publish(pub{topic: "a", payload: "x", id: 7, qos: qos2})
+			c.expectAck(typePubrec, 7)
+			g.log.Hold()
+			c.ack(typePubrel, 7)
+			return 7
+		}, func(c *client, id uint16) { c.ack(typePubrel, id) }, typePubcomp},
+		{"PUBREL of a message received", func(g *gateway, c *client) uint16 {
+			c.subscribe(1, qos2, "b")
+			g.publishTo("b", "x")
+			id := c.message().id
+			g.log.Hold()
+			c.ack(typePubrec, id)
+			return id
+		}, func(*client, uint16) {}, typePubrel},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, Limits{})
+			c, _ := g.connect(persistent(version311, "c"))
+			id := tt.before(g, c)
+			c.expectNothing()
+			_ = c.cut()
+			c, connack := g.connect(persistent(version311, "c"))
+			if connack[0] != 1 {
+				t.Fatal("the session is not present")
+			}
+			tt.after(c, id)
+			c.expectNothing()
+			g.log.Sync()
+			c.expectAck(tt.answer, id)
+		})
+	}
+}
