@@ -112,6 +112,7 @@ func openSTOMP(t *testing.T, g *gateway.Process) raw {
 	}
 	for r.hear(t, 1) != "\x00" {
 	}
+	r.hear(t, len("\n")) // behind every frame
 	return r
 }
 
