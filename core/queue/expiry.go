@@ -27,10 +27,11 @@ func (q *Local) times() *timing {
 
 // deadline is when a message put at clock expires: by its own word or the queue's, whichever is sooner; 0 for never.
 func (q *Local) deadline(own, clock int64) int64 {
-	if !q.laws().HasTTL || own != 0 && own <= clock+q.laws().TTL {
+	l := q.laws() // once: mu need not be held
+	if !l.HasTTL || own != 0 && own <= clock+l.TTL {
 		return own
 	}
-	return clock + q.laws().TTL
+	return clock + l.TTL
 }
 
 // date finds out when an entry restored from the log expires by the queue's word: m, which it stands for, says when it
@@ -196,9 +197,9 @@ func (q *Local) dueHead(clock int64) (place, bool) {
 func (q *Local) due(clock int64) error {
 	q.mu.Lock()
 	q.timing.armed = 0
-	if !q.closed && q.unused(clock) && q.laws().Unused != nil {
+	if unused := q.laws().Unused; !q.closed && q.unused(clock) && unused != nil {
 		q.mu.Unlock()
-		q.laws().Unused()
+		unused() // it looks again whether the law still holds
 		q.mu.Lock()
 		if q.unused(clock) { // it is still there: not at once again
 			q.timing.retry = clock + retryAfter

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,5 +305,69 @@ func TestLawsChangeUnderTraffic(t *testing.T) {
 	}
 	if got.Ready != 0 || got.Unacked != 0 || got.Acked == 0 {
 		t.Errorf("stats %+v", got)
+	}
+}
+
+// alternate puts a queue under two laws in turn until the test has ended.
+func alternate(t *testing.T, q *queue.Local, a, b *queue.Laws) (stop func()) {
+	t.Helper()
+	var ending atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !ending.Load() {
+			q.Obey(a)
+			q.Obey(b)
+		}
+	}()
+	return func() {
+		ending.Store(true)
+		<-done
+	}
+}
+
+// TestExpiryGoesWhileItIsActedUpon takes an expiry away in just the moment in which it is over.
+func TestExpiryGoesWhileItIsActedUpon(t *testing.T) {
+	pager := roomy()
+	expiring := queue.NewLaws(nil, queue.Options{Expires: 1, Unused: func() {}, Pager: pager})
+	q := expiring.Queue("q", 0)
+	stop := alternate(t, q, expiring, queue.NewLaws(nil, queue.Options{Pager: pager}))
+	defer stop()
+	for range 200_000 {
+		if err := queue.Due(q, math.MaxInt64/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTimeToLiveGoesWhileItIsRead takes a time to live away while messages that have a long one are found to be alive.
+func TestTimeToLiveGoesWhileItIsRead(t *testing.T) {
+	m := durable("m")
+	m.Time = time.Now().UnixMilli() - 1
+	log := bottomless{body: m}
+	pager := roomy()
+	timed := queue.NewLaws(log, queue.Options{HasTTL: true, TTL: time.Hour.Milliseconds(), Pager: pager})
+	q := timed.Queue("q", 1)
+	found := make([]queue.Found, 200_000)
+	for i := range found {
+		found[i].At = queue.Pos{Seq: uint64(i + 1), Segment: 1, Offset: uint32(i), Size: 1}
+	}
+	q.Restore(found...)
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	stop := alternate(t, q, timed, queue.NewLaws(log, queue.Options{Pager: pager}))
+	defer stop()
+	ds := make([]queue.Delivery, 64)
+	for {
+		n, err := s.Take(ds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+		settle(t, s, ds[:n], queue.Ack)
+	}
+	if stats := q.Stats(); stats.Expired != 0 {
+		t.Errorf("%d messages expired an hour early", stats.Expired)
 	}
 }

@@ -207,13 +207,10 @@ func (s *Subscription) Close() {
 	q.elect()
 	wake := q.ungroup(s)
 	if q.ready.len > 0 {
-		next := q.nextWaiting()
-		if next == nil {
-			next = q.activeWaiting()
-		}
-		if next != nil {
+		if next := q.nextWaiting(); next != nil {
 			wake = append(wake, next)
 		}
+		wake = append(wake, q.selectiveWaiting()...) // they may have stood by, or come after it
 	}
 	idle := len(q.subs) == 0
 	if idle {

@@ -60,8 +60,12 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 		q.wait(s)
 	}
 	var wake *Subscription
+	var also []*Subscription
 	if q.ready.len > 0 && (n > 0 || !s.hungry || s.selects()) {
 		wake = q.nextWaiting()
+		if !s.hungry && q.ranked {
+			also = q.selectiveWaiting() // it has stopped coming before them
+		}
 	}
 	q.counts.delivered += uint64(n)
 	highest := uint64(0)
@@ -76,6 +80,7 @@ func (s *Subscription) take(dst []Delivery) (n int, again bool, err error) {
 	if wake != nil {
 		wake.waker.Wake()
 	}
+	wakeAll(also)
 	if len(expired) > 0 {
 		if _, err := q.leave(expired, Expired); err != nil && n == 0 {
 			return 0, false, err

@@ -130,15 +130,6 @@ func (q *Local) elect() {
 // standsBy reports whether s gets nothing because another consumer is the active one.
 func (q *Local) standsBy(s *Subscription) bool { return q.single() && s != q.active && !s.poll }
 
-// activeWaiting takes the active consumer out of the line when it is selective, and so not in turn.
-func (q *Local) activeWaiting() *Subscription {
-	if q.active == nil || !q.active.waiting {
-		return nil
-	}
-	q.active.unwait()
-	return q.active
-}
-
 // wakers takes those out of the line who are to be woken for n messages that have come back.
 func (q *Local) wakers(n int) (list []*Subscription) {
 	for range n {
