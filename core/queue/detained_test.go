@@ -119,6 +119,38 @@ func TestNothingIsWrittenForTimeWhileTheClockIsHeld(t *testing.T) {
 	})
 }
 
+func TestWhatComesBackOverTheLimitWaitsWhileTheClockIsHeld(t *testing.T) {
+	var held atomic.Bool
+	synctest.Test(t, func(t *testing.T) {
+		c := queue.NewClock(func(name string, err error) { t.Error(name, err) })
+		c.HoldWhile(held.Load)
+		done := make(chan struct{})
+		ctx := t.Context()
+		t.Cleanup(func() { <-done })
+		go func() {
+			defer close(done)
+			c.Run(ctx)
+		}()
+		log, g := queuetest.NewLog(), &graveyard{}
+		q := newQueue(t, "q", 1, log, queue.Options{Clock: c, MaxLength: queue.AtMost(1), DeadLetter: g.bury})
+		put(t, q, log, "a")
+		s, _ := subscribe(t, q, queue.SubscribeOptions{})
+		ds := take(t, s, 1)
+		put(t, q, log, "b")
+		held.Store(true)
+		settle(t, s, ds, queue.Requeue)
+		after(time.Minute)
+		if got := g.bodies(); len(got) != 0 {
+			t.Errorf("a consumer that gives back wrote dead letters %q", got)
+		}
+		held.Store(false)
+		after(time.Second)
+		if got := g.bodies(); !slices.Equal(got, []string{"a:maxlen"}) {
+			t.Errorf("dead letters %q", got)
+		}
+	})
+}
+
 func TestDelayedMessageThatCannotLeaveHoldsUpNoOther(t *testing.T) {
 	ticking(t, func(t *testing.T, c *queue.Clock) {
 		r := &released{}

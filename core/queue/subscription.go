@@ -164,7 +164,10 @@ func (q *Local) giveBack(s *Subscription, ds []Delivery, how Outcome) (confirm.R
 		q.putBack(d)
 		back++
 	}
-	dropped := q.overflowing() // as RabbitMQ has it: what comes back counts like what is new
+	var dropped []Delivery
+	if q.surplus() && !q.detained(now()) {
+		dropped = q.overflowing() // as RabbitMQ has it: what comes back counts like what is new
+	}
 	q.account()
 	wake := q.wakers(back)
 	q.mu.Unlock()
