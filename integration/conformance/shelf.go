@@ -56,20 +56,19 @@ func (s *shelf) source(ctx context.Context, name, version string) (string, error
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	if _, err := command(ctx, work, nil, "apt-get", append(s.apt(), "source", "--download-only", "--tar-only", name+"="+version)...); err != nil {
-		return "", err
-	}
+	// Mirrors lose archives that a package has besides, and apt-get fails for each of them: what counts is the one we want.
+	_, problem := command(ctx, work, nil, "apt-get", append(s.apt(), "source", "--download-only", "--tar-only", name+"="+version)...)
 	found, err := filepath.Glob(filepath.Join(work, "*.orig.tar.*"))
 	found = slices.DeleteFunc(found, func(file string) bool { return strings.HasSuffix(file, ".asc") })
 	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("apt-get source %s: archives %q, %w", name, found, err)
+		return "", errors.Join(problem, fmt.Errorf("apt-get source %s: archives %q, %w", name, found, err))
 	}
 	unpacked := filepath.Join(work, "unpacked")
 	if err := os.Mkdir(unpacked, 0o755); err != nil {
 		return "", err
 	}
 	if _, err := command(ctx, work, nil, "tar", "-xf", found[0], "-C", unpacked); err != nil {
-		return "", err
+		return "", errors.Join(problem, err)
 	}
 	return to, os.Rename(unpacked, to)
 }
