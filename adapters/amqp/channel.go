@@ -274,6 +274,7 @@ func (ch *channel) release() error {
 // wait blocks the reader until a declaration is safe.
 func (c *conn) wait(ctx context.Context, receipt confirm.Receipt) error {
 	err := receipt.Wait(ctx)
+	c.waited()
 	switch {
 	case err == nil:
 		return nil

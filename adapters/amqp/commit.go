@@ -42,6 +42,7 @@ func (ch *channel) answered() error {
 		return nil
 	}
 	ch.committing = nil
+	ch.conn.waited()
 	select {
 	case err := <-under.safe:
 		if err != nil {

@@ -107,7 +107,9 @@ func (c *conn) run(ctx context.Context) error {
 				return err
 			}
 		}
-		c.out.WaitRoom()
+		if c.out.WaitRoom() {
+			c.waited()
+		}
 	}
 }
 

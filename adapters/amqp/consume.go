@@ -134,19 +134,26 @@ func (ch *channel) hasConsumer(tag string) bool {
 	return has
 }
 
+// serve waits until consumers of the channel have been asked what they take. What was published before, and what
+// acknowledgements have made room for, is delivered before the answer to a method that looks at what is left, as RabbitMQ
+// does, and it is not a matter of which of the two goroutines is faster: clients that cancel in order to hand over to
+// another count on what they hold. That is one turn of a consumer, however much waits.
+func (ch *channel) serve(consumers ...*session.Source) {
+	if len(consumers) > 0 {
+		ch.conn.out.AwaitTurn(consumers...)
+		ch.conn.waited()
+	}
+}
+
 // cancel ends a consumer. It is detached before cancel-ok is written, so no delivery follows it; what it has
-// delivered stays unacknowledged.
-//
-// What was published before, and what acknowledgements have made room for, is delivered before cancel-ok, as RabbitMQ does, and
-// not a matter of which of the two goroutines is faster: clients that cancel in order to hand over to another count on
-// what they hold. That is one turn of the consumer, however much waits, and none without cancel-ok: nobody waits for it.
+// delivered stays unacknowledged. Without cancel-ok nobody waits for its last turn.
 func (ch *channel) cancel(_ context.Context, m *wire.BasicCancel) error {
 	c := ch.conn
 	b := c.out.Begin()
 	consumer := ch.consumers[m.ConsumerTag]
 	if consumer != nil && !m.NoWait {
 		c.out.End(b)
-		consumer.source.AwaitTurn()
+		ch.serve(&consumer.source)
 		b = c.out.Begin()
 		consumer = ch.consumers[m.ConsumerTag] // its queue may have gone meanwhile
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tridge/adapters/amqp/wire"
 	"tridge/core/queue"
+	"tridge/core/session"
 )
 
 // get answers basic.get with one message or none. Consumers of its own channel come first: they get what was published before,
@@ -22,7 +23,7 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 	if slow { // it would get the same messages again and again, and each time a slot
 		return failure(wire.PreconditionFailed, "%d deliveries were not acknowledged in time", lateSlots)
 	}
-	ch.serve(q)
+	ch.serve(ch.consumersOf(q)...)
 	subscription, err := q.Subscribe(nil, queue.SubscribeOptions{Poll: true})
 	n, one := 0, [1]queue.Delivery{}
 	if err == nil {
@@ -50,20 +51,16 @@ func (ch *channel) get(_ context.Context, m *wire.BasicGet) error {
 	return nil
 }
 
-// serve waits until the channel's consumers of q have been asked what they take.
-func (ch *channel) serve(q *queue.Local) {
-	out := ch.conn.out
-	b := out.Begin()
-	var waiting []*consumer // mostly none: who gets does not consume
+// consumersOf returns the consumers of q on the channel; mostly none, for who gets does not consume.
+func (ch *channel) consumersOf(q *queue.Local) (found []*session.Source) {
+	b := ch.conn.out.Begin()
 	for _, c := range ch.consumers {
 		if c.subscription.Queue() == q {
-			waiting = append(waiting, c)
+			found = append(found, &c.source)
 		}
 	}
-	out.End(b)
-	for _, c := range waiting {
-		c.source.AwaitTurn()
-	}
+	ch.conn.out.End(b)
+	return found
 }
 
 // answerGet appends get-ok and the message; false when its headers do not fit the client's frame-max.

@@ -89,8 +89,8 @@ func (c *conn) passGate() error {
 // releaseHeld publishes what is parked, in order. It runs on the reader's goroutine, also in the middle of reading a
 // frame. An error is the connection's; a channel's has been dealt with.
 func (c *conn) releaseHeld() error {
-	c.arrival.at = 0 // what is buffered has waited as well
-	c.tellGate()     // unblocked goes out before the first confirm
+	c.waited()
+	c.tellGate() // unblocked goes out before the first confirm
 	for {
 		p, ok := c.held.Next()
 		if !ok {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,10 +109,10 @@ func (o *Outbox) End(b []byte) {
 }
 
 // WaitRoom blocks the reader while its replies are over a megabyte, so that a peer that floods us with requests and
-// does not read the answers is slowed by its own socket.
-func (o *Outbox) WaitRoom() {
+// does not read the answers is slowed by its own socket. It reports whether it had to.
+func (o *Outbox) WaitRoom() bool {
 	if !o.full.Load() {
-		return
+		return false
 	}
 	o.mu.Lock()
 	for len(o.buf) > replyLimit && o.err == nil {
@@ -119,16 +120,18 @@ func (o *Outbox) WaitRoom() {
 	}
 	o.full.Store(false)
 	o.mu.Unlock()
+	return true
 }
 
-// AwaitTurn blocks the reader until s, if it was woken before, has been asked what it can send. It may wait as long as
-// the peer does not read, so call it only where the peer is bound to: before an answer the peer waits for.
-func (s *Source) AwaitTurn() {
-	o := s.out
+// AwaitTurn blocks the reader until each of the sources that was woken before has been asked what it can send. That is the
+// round after the one under way at most, however many they are and whoever wakes them again. It may wait as long as the
+// peer does not read, so call it only where the peer is bound to: before an answer the peer waits for. A failed write and
+// Hurry end it.
+func (o *Outbox) AwaitTurn(sources ...*Source) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	turn := o.begun
-	if s.queued {
+	if slices.ContainsFunc(sources, func(s *Source) bool { return s.queued }) {
 		turn++
 	}
 	for o.ended < turn && o.err == nil && !o.finished {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -103,6 +104,61 @@ func TestSourcesTakeTurns(t *testing.T) {
 			t.Errorf("source %d sent %d", i, c.sent)
 		}
 	}
+}
+
+// restless wakes others whenever it is asked, as publishers of other connections do.
+type restless struct {
+	Source
+	wakes []*Source
+	calls atomic.Int32
+}
+
+func (r *restless) Fill(dst []byte) ([]byte, bool) {
+	r.calls.Add(1)
+	for _, each := range r.wakes {
+		each.Wake()
+	}
+	return append(dst, '.'), false
+}
+
+// TestAwaitTurnWaitsForOneTurnOfAll, and not for one turn each, however often they are woken anew.
+func TestAwaitTurnWaitsForOneTurnOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o := NewOutbox(far)
+		fillers := make([]restless, 50)
+		sources := make([]*Source, len(fillers))
+		for i := range fillers {
+			fillers[i].Init(o, &fillers[i])
+			sources[i] = &fillers[i].Source
+		}
+		for i := range fillers {
+			fillers[i].wakes = sources
+		}
+		for _, s := range sources {
+			s.Wake()
+		}
+		synctest.Wait() // the writer is in its first write
+		var served atomic.Bool
+		go func() { o.AwaitTurn(sources...); served.Store(true) }()
+		for range 3 { // the round under way, the one behind it, and the one whose beginning ends that
+			synctest.Wait()
+			if _, err := io.ReadFull(near, make([]byte, len(fillers))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if !served.Load() {
+			t.Error("three rounds later it still waits")
+		}
+		for i := range fillers {
+			if fillers[i].calls.Load() < 2 {
+				t.Errorf("source %d has not been asked", i)
+			}
+		}
+		_ = near.Close()
+		o.Finish(time.Second)
+	})
 }
 
 func TestConcurrentRepliesAllArriveWhole(t *testing.T) {
