@@ -9,14 +9,17 @@ import (
 	"tridge/core/queue"
 )
 
-// nack is ack for messages the client refuses. STOMP 1.1, "NACK".
+// nack is ack for messages the client refuses. STOMP 1.1, "NACK"; clients of 1.0 send it to RabbitMQ as well.
 func (c *conn) nack(f *wire.Frame) error {
-	if c.version < wire.V11 {
-		return failure("Unexpected frame", "STOMP 1.0 has no NACK")
-	}
 	how := queue.Requeue
-	if requeue, _ := f.Get("requeue"); requeue == "false" {
-		how = queue.Reject
+	if text, named := f.Get("requeue"); named {
+		requeue, err := truth("requeue", text)
+		switch {
+		case err != nil:
+			return err
+		case !requeue:
+			how = queue.Reject
+		}
 	}
 	return c.ack(f, how)
 }
@@ -42,13 +45,19 @@ func (c *conn) ack(f *wire.Frame, how queue.Outcome) error {
 			return failure("Subscription not found", "message %q was not sent for subscription %q", token, id)
 		}
 	}
-	if s == nil || s.mode == ackAuto {
-		// The subscription has ended and the message is back in its queue, or it was settled when it was sent: clients
-		// that cannot know it yet, or never cared, are forgiven.
+	id, within := f.Get(headerTransaction)
+	if within {
+		if _, err := c.transactionOf(f, id); err != nil {
+			return err
+		}
+	}
+	switch {
+	case s == nil:
+		return c.late(f, token, how, within)
+	case s.mode == ackAuto: // it was settled when it was sent
 		c.acknowledge(f, confirm.Receipt{})
 		return nil
-	}
-	if id, within := f.Get(headerTransaction); within {
+	case within:
 		known, err := c.settleLater(f, id, s, sequence, how)
 		switch {
 		case err != nil:
@@ -79,6 +88,16 @@ func (c *conn) ack(f *wire.Frame, how queue.Outcome) error {
 		s.Wake()
 	}
 	c.acknowledge(f, receipt)
+	return nil
+}
+
+// late answers who settles a message of a subscription that has ended: it went back to its queue then. Who asked for
+// nothing is forgiven, for the frame may have been on its way; a RECEIPT or a COMMIT would say that the message is done.
+func (c *conn) late(f *wire.Frame, token string, how queue.Outcome, within bool) error {
+	if _, asked := f.Get(headerReceipt); how != queue.Requeue && (asked || within) {
+		return failure("Subscription not found", "%s: message %q went back to its queue when its subscription ended", f.Command, token)
+	}
+	c.acknowledge(f, confirm.Receipt{})
 	return nil
 }
 

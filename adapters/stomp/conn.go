@@ -246,6 +246,13 @@ func (c *conn) disconnect(ctx context.Context, f *wire.Frame) error {
 	seq := c.order.Issue(id)
 	c.goodbye = seq
 	c.out.End(b)
+	// Who has said goodbye is sent nothing more: while the disk is waited for, others may have what it would lose.
+	for _, s := range c.numbered {
+		if err := s.detach(); err != nil {
+			return err
+		}
+	}
+	clear(c.numbered)
 	c.safe.Redeem(confirm.Ticket{To: c, Seq: seq})
 	select {
 	case <-c.settled:

@@ -163,7 +163,7 @@ func (c *conn) login(ctx context.Context, f *wire.Frame) error {
 		return &Error{Message: "Bad CONNECT", Detail: "Access refused for user '" + credentials.User + "'", Cause: err}
 	}
 	if err != nil && c.server.strictHost && host != defaultVHost {
-		return &Error{Message: "Bad CONNECT", Detail: "Virtual host '" + host + "' access denied", Cause: err}
+		return &Error{Message: "Bad CONNECT", Detail: "Virtual host '" + host + "' access denied", NoLineEnd: true, Cause: err}
 	}
 	if err != nil {
 		return err

@@ -56,9 +56,10 @@ func parseDestination(text string) (destination, error) {
 		if !found {
 			continue
 		}
+		after := text[len(form.prefix)-1:] // as RabbitMQ names it: with the slash
 		parts, err := decodeParts(rest)
 		if err != nil {
-			return destination{}, invalidDestination(text, err.Error())
+			return destination{}, malformedDestination(form.prefix, after, err)
 		}
 		d := destination{kind: form.kind}
 		switch form.kind {
@@ -67,26 +68,29 @@ func parseDestination(text string) (destination, error) {
 		case toExchange:
 			d.exchange, d.key = parts[0], strings.Join(parts[1:], ".")
 			if d.exchange == router.DefaultExchange {
-				return destination{}, invalidDestination(text, "it names no exchange")
+				return destination{}, malformedDestination(form.prefix, after, errNoName)
 			}
 			return d, nil
 		case toTempTopic:
 			d.key = strings.Join(parts, ".")
 		default:
 			if len(parts) > 1 {
-				return destination{}, invalidDestination(text, "a slash in the name of a queue is written %2F")
+				return destination{}, malformedDestination(form.prefix, after, errSlash)
 			}
 			d.key = parts[0]
 		}
 		if d.key == "" {
-			return destination{}, invalidDestination(text, "it names nothing")
+			return destination{}, malformedDestination(form.prefix, after, errNoName)
 		}
 		return d, nil
 	}
 	for _, prefix := range []string{queuePrefix, topicPrefix, exchangePrefix, existingQueuePrefix, replyQueuePrefix, tempQueuePrefix} {
 		if text == strings.TrimSuffix(prefix, "/") {
-			return destination{}, invalidDestination(text, "it names nothing")
+			return destination{}, malformedDestination(prefix, "", errNoName)
 		}
+	}
+	if text == "" {
+		return destination{}, invalidDestination(text, "it names nothing")
 	}
 	return destination{}, failure("Unknown destination", "%q: destinations begin with /queue/, /topic/, /exchange/, /amq/queue/ or /reply-queue/", text)
 }

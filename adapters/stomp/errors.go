@@ -3,6 +3,7 @@ package stomp
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"tridge/adapters/stomp/wire"
 	"tridge/core/queue"
@@ -15,7 +16,10 @@ type Error struct {
 	Detail  string // for the body
 	Receipt string // id of the receipt that the frame at fault had asked for, "" for none
 	Version string // the versions this server speaks, when the client speaks none of them
-	Cause   error  // for the log, never for the peer; may be nil
+	// Subscription is the one that cannot go on: its id, or its destination when it has none. "" when it is not about one.
+	Subscription string
+	NoLineEnd    bool  // the body ends with Detail, as RabbitMQ has it for a few: clients compare them
+	Cause        error // for the log, never for the peer; may be nil
 }
 
 func (e *Error) Error() string {
@@ -31,8 +35,12 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// errPercent says that a percent sign is not followed by two hexadecimal digits.
-var errPercent = errors.New("a percent sign is written %25")
+// What can be wrong with the rest of a destination.
+var (
+	errPercent = errors.New("a percent sign is written %25")
+	errSlash   = errors.New("a slash in the name of a queue is written %2F")
+	errNoName  = errors.New("it names nothing")
+)
 
 // errSilent says that the peer missed the heart-beats it had promised.
 var errSilent = errors.New("stomp: the peer fell silent")
@@ -43,6 +51,14 @@ func failure(message, format string, args ...any) *Error {
 
 func invalidDestination(text, why string) *Error {
 	return failure("Invalid destination", "%q is not a valid destination: %s", text, why)
+}
+
+// malformedDestination is RabbitMQ's refusal of a destination that begins with a kind, like /queue, and goes on with
+// what cannot follow it.
+func malformedDestination(kind, rest string, why error) *Error {
+	e := failure("Invalid destination", "'%s' is not a valid %s destination", rest, strings.Trim(kind, "/"))
+	e.Cause = why
+	return e
 }
 
 func missingHeader(command, name string) *Error {
@@ -113,12 +129,15 @@ func appendError(a *wire.Appender, dst []byte, e *Error) []byte {
 	if e.Receipt != "" {
 		dst = a.Header(dst, "receipt-id", e.Receipt)
 	}
+	if e.Subscription != "" {
+		dst = a.Header(dst, headerSubscription, e.Subscription)
+	}
 	dst = a.Header(dst, "content-type", "text/plain")
 	if e.Version != "" {
 		dst = a.Header(dst, "version", e.Version)
 	}
 	body := e.Detail
-	if body != "" {
+	if body != "" && !e.NoLineEnd {
 		body += "\n"
 	}
 	return a.Body(dst, []byte(body))

@@ -60,6 +60,8 @@ func TestBadInputGetsAnErrorFrame(t *testing.T) {
 		{"SUBSCRIBE durably by a name to a queue", "CONNECT\naccept-version:1.2\nhost:/\nclient-id:c\n\n\x00SUBSCRIBE\nid:1\nactivemq.subscriptionName:n\ndestination:/queue/a\n\n\x00", "message:Invalid destination"},
 		{"BEGIN by no name", connect + "BEGIN\ntransaction:\n\n\x00", "message:Missing header"},
 		{"SEND to nowhere", connect + "SEND\n\nx\x00", "message:Missing destination"},
+		{"SEND to a blank", connect + "SEND\ndestination:\n\nx\x00", "message:Invalid destination"},
+		{"SEND to a queue with a slash", connect + "SEND\ndestination:/queue/a/b\n\nx\x00", "message:Invalid destination"},
 		{"SEND to nonsense", connect + "SEND\ndestination:/nonsense\n\nx\x00", "message:Unknown destination"},
 		{"SEND to a bad escape", connect + "SEND\ndestination:/queue/%2\n\nx\x00", "message:Invalid destination"},
 		{"SEND to a temporary queue", connect + "SEND\ndestination:/temp-queue/x\n\nx\x00", "message:Invalid destination"},
@@ -98,6 +100,7 @@ func TestBadInputGetsAnErrorFrame(t *testing.T) {
 		{"UNSUBSCRIBE from nothing", connect + "UNSUBSCRIBE\nid:1\n\n\x00", "message:No subscription found"},
 		{"UNSUBSCRIBE without id", connect + "UNSUBSCRIBE\ndestination:/queue/a\n\n\x00", "message:Missing header"},
 		{"ACK without id", connect + "ACK\nmessage-id:1\n\n\x00", "message:Missing header"},
+		{"NACK that may requeue or not", connect + "NACK\nid:1\nrequeue:perhaps\n\n\x00", "message:Bad header"},
 		{"ACK of nonsense", connect + "ACK\nid:1\n\n\x00", "message:Message not found"},
 	}
 	h := newHouse(t)
@@ -160,7 +163,7 @@ func TestUnknownHostIsTheDefaultOneUnlessStrict(t *testing.T) {
 	strict := newHouse(t, func(c *Config) { c.StrictHost = true }).dial()
 	strict.write(connect)
 	f := strict.expect(wire.Error, "message:Bad CONNECT")
-	if string(f.Body) != "Virtual host 'broker.example.com' access denied\n" {
+	if string(f.Body) != "Virtual host 'broker.example.com' access denied" { // RabbitMQ's, to the byte
 		t.Errorf("%s", f.Body)
 	}
 }

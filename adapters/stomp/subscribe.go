@@ -83,7 +83,9 @@ func duplicate(key subscriptionKey) error {
 	if key.destination != "" {
 		tag = "Q_" + key.destination
 	}
-	return failure("Duplicated subscription identifier", "A subscription identified by '%s' already exists.", tag)
+	e := failure("Duplicated subscription identifier", "A subscription identified by '%s' already exists.", tag)
+	e.NoLineEnd = true
+	return e
 }
 
 func (c *conn) roomForSubscription() error {

@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"tridge/adapters/stomp/wire"
@@ -76,28 +77,27 @@ func TestClientIndividualSettlesOne(t *testing.T) {
 	h.eventually("all are settled", func() bool { return q.Stats().Acked == 3 && q.Stats().Unacked == 0 })
 }
 
+// TestNackRequeuesOrRejects in every version (RabbitMQ's clients of 1.0 send NACK, too) and as people write false: Python
+// has a capital.
 func TestNackRequeuesOrRejects(t *testing.T) {
-	h := newHouse(t)
-	c := h.connect(wire.V12)
-	c.fill("a", 1)
-	c.write("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n\n\x00")
-	first := c.message("0")
-	if _, ok := first.Get("redelivered"); ok {
-		t.Error("redelivered at the first attempt")
+	for _, version := range []wire.Version{wire.V10, wire.V11, wire.V12} {
+		for _, requeue := range []string{"false", "False"} {
+			h := newHouse(t)
+			c := h.connect(version)
+			c.fill("a", 1)
+			c.write("SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client-individual\n\n\x00")
+			first := c.message("0")
+			if _, ok := first.Get("redelivered"); ok {
+				t.Error("redelivered at the first attempt")
+			}
+			c.write("%s", ackFrame(version, wire.Nack, first))
+			again := ackFrame(version, wire.Nack, c.message("0", "redelivered:true"))
+			c.receipted("%s", strings.Replace(again, "\n\n", "\nrequeue:"+requeue+"\nreceipt:r\n\n", 1))
+			if s := h.queue("a").Stats(); s.Ready != 0 || s.Unacked != 0 {
+				t.Errorf("%v requeue:%s: %+v", version, requeue, s)
+			}
+		}
 	}
-	c.write("%s", ackFrame(wire.V12, wire.Nack, first))
-	again := c.message("0", "redelivered:true")
-	c.write("NACK\nid:%s\nrequeue:false\nreceipt:r\n\n\x00", header(again, "ack"))
-	c.expect(wire.Receipt)
-	if s := h.queue("a").Stats(); s.Ready != 0 || s.Unacked != 0 {
-		t.Errorf("%+v", s)
-	}
-}
-
-func TestNackIsUnknownTo10(t *testing.T) {
-	c := newHouse(t).connect(wire.V10)
-	c.write("NACK\nmessage-id:1\n\n\x00")
-	c.expect(wire.Error, "message:Unexpected frame")
 }
 
 func TestPrefetchLimitsWhatIsUnsettled(t *testing.T) {
@@ -153,6 +153,38 @@ func TestUnsubscribeEndsDeliveryAndRequeues(t *testing.T) {
 	c.write("SUBSCRIBE\nid:s\ndestination:/queue/a\n\n\x00") // the id is free again
 	c.message("0")
 	c.message("1")
+}
+
+// TestNoReceiptForWhatWentBackToItsQueue: the message of a subscription that has ended waits for somebody else, so nobody
+// is told that it is settled, and no COMMIT includes it.
+func TestNoReceiptForWhatWentBackToItsQueue(t *testing.T) {
+	for _, asks := range []string{"receipt:r", "transaction:t"} {
+		for _, frame := range []string{"ACK\nid:%s\n%s\n\n\x00", "NACK\nrequeue:false\nid:%s\n%s\n\n\x00"} {
+			h := newHouse(t)
+			c := h.connect(wire.V12)
+			c.fill("a", 1)
+			c.write("BEGIN\ntransaction:t\n\n\x00SUBSCRIBE\nid:s\ndestination:/queue/a\nack:client\n\n\x00")
+			token := header(c.message("0"), "ack")
+			c.receipted("UNSUBSCRIBE\nid:s\nreceipt:u\n\n\x00")
+			c.write(frame, token, asks)
+			c.expect(wire.Error, "message:Subscription not found")
+			c.closed()
+		}
+	}
+}
+
+// TestDisconnectEndsDelivery: while the RECEIPT of DISCONNECT waits for the disk, messages go to others.
+func TestDisconnectEndsDelivery(t *testing.T) {
+	h := newHouse(t)
+	c := h.connect(wire.V12)
+	c.fill("a", 0)
+	c.receipted("SUBSCRIBE\nid:s\ndestination:/queue/a\nreceipt:s\n\n\x00")
+	h.log.Hold()
+	c.write("SEND\ndestination:/topic/nobody\npersistent:true\nx-mqtt-retain:true\n\nx\x00DISCONNECT\nreceipt:d\n\n\x00")
+	h.eventually("the consumer is gone", func() bool { return h.queue("a").Stats().Consumers == 0 })
+	h.log.Sync()
+	c.expect(wire.Receipt, "receipt-id:d")
+	c.closed()
 }
 
 func Test10UnsubscribesByDestination(t *testing.T) {
@@ -232,7 +264,7 @@ func TestDeletedQueueCancelsItsSubscriptions(t *testing.T) {
 	if _, _, err := h.router.DeleteQueue("a", 0, queue.Condition{}, router.Client); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(wire.Error, "message:Server cancelled subscription")
+	c.expect(wire.Error, "message:Server cancelled subscription", "subscription:s")
 	c.closed()
 }
 

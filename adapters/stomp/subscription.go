@@ -173,6 +173,10 @@ func (s *subscription) lost(err error) {
 	s.taking = nil
 	s.conn.out.End(b)
 	if attached {
-		s.conn.fail(refusal(err))
+		e := refusal(err)
+		if e.Subscription = s.id; s.id == "" {
+			e.Subscription = s.destination
+		}
+		s.conn.fail(e)
 	}
 }

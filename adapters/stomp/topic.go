@@ -24,24 +24,24 @@ func (c *conn) listen(f *wire.Frame, text string, d *destination, t *terms) (*qu
 	case t.name != "":
 		name = durableName(c.ingress.clientID, t.name)
 	case name == "" && t.durable:
-		id, _ := f.Get("id")
+		id, named := f.Get("id")
+		if !named { // everybody without an id would share one subscription, and get a part of the messages
+			return nil, confirm.Receipt{}, failure("Missing Header", "%s: a durable subscription needs the header \"id\"", f.Command)
+		}
 		name = durableQueue(text, id)
 	case name == "":
 		return c.listenAlone(b)
 	}
 	b.Destination = name
 	_, err := c.router.Queue(name, c.origin)
-	switch fresh := errors.Is(err, router.ErrNotFound); {
+	fresh := errors.Is(err, router.ErrNotFound)
+	switch {
 	case err != nil && !fresh:
 		return nil, confirm.Receipt{}, err
 	case !fresh && t.name != "" && !c.listensTo(name, b):
 		// ActiveMQ: another topic or selector under the same name is another subscription in its place.
 		if _, _, err := c.router.DeleteQueue(name, c.origin, queue.Condition{IfUnused: true}, router.Client); err != nil && !errors.Is(err, router.ErrNotFound) {
 			return nil, confirm.Receipt{}, inUse(err, c.ingress.clientID, t.name)
-		}
-	case !fresh && t.queue == "":
-		if err := c.forgetOtherSelectors(name, b); err != nil {
-			return nil, confirm.Receipt{}, err
 		}
 	}
 	q, declared, err := c.queue(name, router.QueueSpec{Durable: t.durable, AutoDelete: !t.durable}, parametersOf(f))
@@ -50,7 +50,16 @@ func (c *conn) listen(f *wire.Frame, text string, d *destination, t *terms) (*qu
 	}
 	bound, err := c.router.Bind(b, c.origin)
 	if err != nil {
+		if fresh { // it was made for this
+			_, _, undo := c.router.DeleteQueue(name, c.origin, queue.Condition{IfUnused: true, IfEmpty: true}, router.Client)
+			err = errors.Join(err, undo)
+		}
 		return nil, confirm.Receipt{}, err
+	}
+	if !fresh && t.queue == "" { // only now, so that what both selectors let pass is never lost
+		if err := c.forgetOtherSelectors(name, b); err != nil {
+			return nil, confirm.Receipt{}, err
+		}
 	}
 	return q, declared.Join(bound), nil
 }

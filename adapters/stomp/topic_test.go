@@ -72,6 +72,30 @@ func TestRabbitMQsDurableSubscription(t *testing.T) {
 	}
 }
 
+// TestDurableSubscriptionNeedsAnID: without one, strangers would share a subscription and each miss what the others get.
+func TestDurableSubscriptionNeedsAnID(t *testing.T) {
+	for _, header := range []string{"durable", "persistent"} {
+		c := newHouse(t).connect(wire.V10)
+		c.write("SUBSCRIBE\n%s:true\ndestination:/topic/a\n\n\x00", header)
+		c.expect(wire.Error, "message:Missing Header")
+	}
+}
+
+// TestQueueGoesWhenItCannotBeBound: a SUBSCRIBE that is refused leaves nothing, and takes nothing that was there before.
+func TestQueueGoesWhenItCannotBeBound(t *testing.T) {
+	h := newHouse(t)
+	h.connect(wire.V12).fill("there", 2)
+	for _, headers := range []string{"durable:true", "x-queue-name:mine\ndurable:true", "x-queue-name:mine", "x-queue-name:there\ndurable:true"} {
+		c := h.connect(wire.V12)
+		c.write("SUBSCRIBE\nid:s\n%s\ndestination:/exchange/missing/k\n\n\x00", headers)
+		c.expect(wire.Error, "message:not_found")
+		c.closed()
+	}
+	if all := h.router.Queues(); len(all) != 1 || h.ready("there") != 2 {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestDurableSubscriptionWithAnotherSelectorIsNotBothOfThem(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect(wire.V12)
