@@ -62,6 +62,7 @@ type conn struct {
 	// guarded by the outbox
 	order   confirm.Order[answer]
 	answers uint64 // packets written, PUBLISH apart
+	opened  uint64 // the round in which the last CONNACK or SUBACK was appended: what it opens begins with the next
 	reply   []byte // the reply buffer while answers are released
 	inbound int    // QoS 1 and 2 PUBLISH packets of the client in progress
 	closed  bool   // our last packet is written: nothing may follow [MQTT-3.14.4-1]

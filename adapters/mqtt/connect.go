@@ -141,6 +141,7 @@ func (c *conn) accept() error {
 	c.answers++
 	c.accepted, c.sub = true, sub
 	feeds := c.attach()
+	c.opened = c.out.Round()
 	cs.inflight.limit, cs.inflight.window = limits.Inflight, min(p.receiveLimit, limits.Inflight)
 	release := cs.inflight.resume() // [MQTT-4.4.0-1]
 	for _, id := range release {

@@ -44,7 +44,11 @@ func (c *conn) Fill(dst []byte) (out []byte, more bool) {
 func (c *conn) fillSendable(dst []byte, now int64) (out []byte, more, blocked bool) {
 	b := c.out.Begin()
 	f := &c.session.inflight
-	if len(f.sendable) == 0 || c.closed {
+	switch {
+	case c.answering():
+		c.out.End(b)
+		return dst, true, false
+	case len(f.sendable) == 0 || c.closed:
 		c.out.End(b)
 		return dst, false, false
 	}
@@ -82,6 +86,10 @@ func (c *conn) fillSendable(dst []byte, now int64) (out []byte, more, blocked bo
 	clear(c.plan)
 	return dst, n > 0, n == 0
 }
+
+// answering reports whether the reply that allows to send is still in the buffer: the writer may have begun its round, and
+// taken the replies there were, before it was appended. The outbox is held.
+func (c *conn) answering() bool { return c.opened == c.out.Round() }
 
 // free lets go of the body of a message that the log can read again.
 func free(d *queue.Delivery) {

@@ -230,7 +230,7 @@ func (f *feed) Fill(dst []byte) (out []byte, more bool) {
 	c := f.conn
 	b := c.out.Begin()
 	in := &c.session.inflight
-	sub, options, over := f.sub, f.options, c.closed || f.ended
+	sub, options, over, early := f.sub, f.options, c.closed || f.ended, c.answering()
 	room := in.room()
 	if len(in.sendable) > 0 { // what was begun goes first
 		room = 0
@@ -240,6 +240,8 @@ func (f *feed) Fill(dst []byte) (out []byte, more bool) {
 	switch {
 	case sub == nil || over:
 		return dst, false
+	case early:
+		return dst, true
 	case room == 0:
 		f.check(sub.Take(nil))
 		if !f.parked {

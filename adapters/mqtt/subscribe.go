@@ -51,6 +51,7 @@ func (c *conn) subscribe(p *subscribePacket) error {
 	}
 	b := c.out.Begin()
 	feeds := c.attach()
+	c.opened = c.out.Round()
 	if !c.closed {
 		c.answers++
 		b = appendSuback(b, c.version, p.id, codes)
