@@ -55,6 +55,7 @@ type conn struct {
 	enhanced  enhanced
 	in        inbound // what it has read
 	opening   []*feed // wait for the answer to what opened them
+	took      bool    // the session is this connection's to end or keep
 	accepted  bool    // CONNACK said yes
 	bye       bool    // DISCONNECT came: no will
 	emit      func(seq uint64, a answer, err error)

@@ -112,11 +112,6 @@ func (c *conn) accept() error {
 		return err
 	}
 	cs := c.session
-	if p.will != nil {
-		if err := c.server.putWill(cs.key, &delayedWill{user: c.user, will: p.will}); err != nil {
-			return unavailable(err)
-		}
-	}
 	c.ingress = ingress{clientID: p.clientID, user: c.user, replies: host.Replies, losses: &c.server.losses}
 	c.egress = egress{version: c.version, packetLimit: p.packetLimit, aliasLimit: min(p.aliasLimit, c.server.limits.SendAliases), replies: host.Replies, losses: &c.server.losses}
 	c.beat()
@@ -133,7 +128,13 @@ func (c *conn) accept() error {
 	}
 	sub, err := c.listen()
 	if err != nil {
-		return err
+		return unavailable(err)
+	}
+	if err := c.replaceWill(); err != nil {
+		if sub != nil {
+			sub.Close()
+		}
+		return unavailable(err)
 	}
 	c.server.enter(c)
 	b := c.out.Begin()
@@ -253,6 +254,7 @@ func (c *conn) open(host Host) (present bool, err error) {
 			return false, unavailable(err)
 		}
 	}
+	c.took = true
 	if !cs.alive {
 		s.publishWill(cs) // of a session that ended with the gateway before this one
 		return false, unavailable(s.begin(cs, host, host.Router.NewOrigin(), p.expiry))
@@ -260,19 +262,27 @@ func (c *conn) open(host Host) (present bool, err error) {
 	if cs.durable { // an exclusive queue stays with the origin that declared it
 		cs.origin = cs.host.Router.NewOrigin()
 	}
-	if cs.will != nil { // it was delayed for exactly this [MQTT-3.1.3-9]
-		cs.will = nil
-		if s.config.State != nil && p.will == nil {
-			if _, err := s.config.State.Put(willTombstone(cs.key)); err != nil {
-				return false, unavailable(err)
-			}
-		}
-	}
 	cs.expiry, cs.endsAt = p.expiry, 0
 	if cs.durable {
 		c.resumed, err = s.config.State.Put(cs.row(0))
 	}
 	return true, unavailable(err)
+}
+
+// replaceWill notes the will of this connection. One of the connection before was delayed for exactly this: it is not
+// published [MQTT-3.1.3-9].
+func (c *conn) replaceWill() error {
+	s, cs, will := c.server, c.session, c.connect.will
+	delayed := cs.will != nil
+	cs.will = nil
+	switch {
+	case will != nil:
+		return s.putWill(cs.key, &delayedWill{user: c.user, will: will})
+	case delayed && s.config.State != nil:
+		_, err := s.config.State.Put(willTombstone(cs.key))
+		return err
+	}
+	return nil
 }
 
 func unavailable(err error) error {
@@ -334,6 +344,8 @@ func (c *conn) detach() {
 		if err != nil {
 			c.logger().Error("will not written", "err", err)
 		}
+	}
+	if c.took && cs.alive { // also when its queue could not be had then, and no CONNACK was sent
 		c.park()
 	}
 	s.release(cs, &c.holder)
