@@ -65,6 +65,9 @@ func (c *conn) pubrec(a ackPacket) error {
 	case s != nil && s.qos != qos2:
 		c.out.End(b)
 		return protocolError("PUBREC for a packet of quality of service 1")
+	case (s == nil || s.state == slotReturning) && a.reason.Failed(): // the exchange is over on both sides (4.3.3)
+		c.out.End(b)
+		return nil
 	case s == nil || s.state == slotReturning:
 		c.out.End(b)
 		c.send(typePubrel, a.id, ReasonPacketIDNotFound)

@@ -47,6 +47,38 @@ func TestConnectIsRefusedWithItsReason(t *testing.T) {
 	}
 }
 
+// 3.1 only says of the lowest flag that it is not used; clients of its time set it.
+func TestUnusedFlagOfConnectIsFreeIn31(t *testing.T) {
+	h := hello{version: version31, id: "c"}
+	raw := h.packet()
+	raw[11] |= 0x01
+	c := newGateway(t, Limits{}).dial()
+	c.send(raw)
+	if code := c.expect(0x20)[1]; code != 0 {
+		t.Errorf("code 0x%02X", code)
+	}
+}
+
+func TestDisconnectMayNameAnotherServer(t *testing.T) {
+	g := newGateway(t, Limits{})
+	c, _ := g.connect(hello{version: version5, id: "c", will: &testWill{topic: "w"}})
+	watcher, _ := g.connect(hello{version: version5, id: "watcher"})
+	watcher.subscribe(1, 0, "w")
+	c.send(packet(0xE0, append([]byte{0, 4}, textProp(0x1C, "x")...)))
+	if err := c.wait(); err != nil {
+		t.Error(err)
+	}
+	watcher.expectNothing() // the will is forgotten: nothing was wrong
+}
+
+func TestFailedPubrecOfUnknownPacketIsNotAnswered(t *testing.T) {
+	g := newGateway(t, Limits{})
+	c, _ := g.connect(hello{version: version5, id: "c"})
+	c.send([]byte{0x50, 3, 0, 9, 0x80})
+	c.send([]byte{0xC0, 0})
+	c.expect(0xD0)
+}
+
 func TestUnsupportedVersionIsSaidInItsOwnWords(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -138,7 +170,7 @@ func TestProtocolErrorsEndTheConnection(t *testing.T) {
 		{"second CONNECT", (&hello{version: version5, id: "c"}).packet(), ReasonProtocolError},
 		{"AUTH", []byte{0xF0, 2, 0x18, 0}, ReasonProtocolError},
 		{"reserved type", []byte{0x00, 0}, ReasonMalformedPacket},
-		{"packet of a server", []byte{0xD0, 0}, ReasonMalformedPacket},
+		{"packet of a server", []byte{0xD0, 0}, ReasonProtocolError},
 		{"PINGREQ with a body", []byte{0xC0, 1, 0}, ReasonMalformedPacket},
 		{"PINGREQ with flags", []byte{0xC1, 0}, ReasonMalformedPacket},
 		{"QoS 3", packet(0x36, append(appendText(nil, "a"), 0, 1, 0)), ReasonMalformedPacket},
@@ -154,13 +186,15 @@ func TestProtocolErrorsEndTheConnection(t *testing.T) {
 		{"alias without a topic", packet(0x30, append(appendText(nil, ""), 3, 0x23, 0, 1)), ReasonProtocolError},
 		{"property twice", packet(0x30, append(appendText(nil, "a"), 4, 1, 0, 1, 0)), ReasonProtocolError},
 		{"property of CONNECT", packet(0x30, append(appendText(nil, "a"), 5, 0x11, 0, 0, 0, 1)), ReasonMalformedPacket},
-		{"subscription identifier", packet(0x30, append(appendText(nil, "a"), 2, 0x0B, 1)), ReasonMalformedPacket},
+		{"subscription identifier", packet(0x30, append(appendText(nil, "a"), 2, 0x0B, 1)), ReasonProtocolError},
 		{"properties over the end", packet(0x30, append(appendText(nil, "a"), 9, 1, 0)), ReasonMalformedPacket},
 		{"properties end inside", packet(0x30, append(appendText(nil, "a"), 2, 0x23, 0, 1)), ReasonMalformedPacket},
 		{"format 2", packet(0x30, append(appendText(nil, "a"), 2, 1, 2)), ReasonProtocolError},
 		{"response topic with wildcard", packet(0x30, append(appendText(nil, "a"), 4, 0x08, 0, 1, '#')), ReasonProtocolError},
 		{"SUBSCRIBE without filter", packet(0x82, []byte{0, 1, 0}), ReasonProtocolError},
 		{"SUBSCRIBE without options", packet(0x82, append([]byte{0, 1, 0}, appendText(nil, "a")...)), ReasonMalformedPacket},
+		{"SUBSCRIBE to nothing", packet(0x82, append(append([]byte{0, 1, 0}, appendText(nil, "")...), 0)), ReasonProtocolError},
+		{"UNSUBSCRIBE from nothing", packet(0xA2, append([]byte{0, 1, 0}, appendText(nil, "")...)), ReasonProtocolError},
 		{"SUBSCRIBE QoS 3", packet(0x82, append(append([]byte{0, 1, 0}, appendText(nil, "a")...), 3)), ReasonMalformedPacket},
 		{"SUBSCRIBE reserved bits", packet(0x82, append(append([]byte{0, 1, 0}, appendText(nil, "a")...), 0x40)), ReasonMalformedPacket},
 		{"SUBSCRIBE retain handling 3", packet(0x82, append(append([]byte{0, 1, 0}, appendText(nil, "a")...), 0x30)), ReasonProtocolError},

@@ -139,7 +139,7 @@ func rule(identifier byte) propertyRule {
 		return propertyRule{valueText, inPublish | inWill}
 	case 0x09: // correlation data
 		return propertyRule{valueBinary, inPublish | inWill}
-	case 0x0B: // subscription identifier; a client may not publish one [MQTT-3.3.4-6]
+	case subscriptionID:
 		return propertyRule{valueVarint, inSubscribe}
 	case 0x11: // session expiry interval
 		return propertyRule{valueUint32, inConnect | inDisconnect}
@@ -153,6 +153,8 @@ func rule(identifier byte) propertyRule {
 		return propertyRule{valueUint32, inWill}
 	case 0x19: // request response information
 		return propertyRule{valueBool, inConnect}
+	case 0x1C: // server reference: servers send it, yet it is one of DISCONNECT's properties
+		return propertyRule{valueText, inDisconnect}
 	case 0x1F: // reason string
 		return propertyRule{valueText, inAcks | inDisconnect | inAuth}
 	case 0x21: // receive maximum
@@ -172,6 +174,7 @@ func rule(identifier byte) propertyRule {
 const (
 	messageExpiryID = 0x02
 	contentTypeID   = 0x03
+	subscriptionID  = 0x0B
 	userPropertyID  = 0x26
 )
 
@@ -189,6 +192,10 @@ func (s *shape) properties(in uint16) {
 	for len(list.rest) > 0 {
 		identifier := list.octet()
 		r := rule(identifier)
+		if identifier == subscriptionID && in == inPublish { // [MQTT-3.3.4-6]: a PUBLISH may have it, a client's may not
+			list.fail(protocolError("subscription identifier in a client's PUBLISH"))
+			break
+		}
 		if r.in&in == 0 {
 			list.fail(malformed("property that does not belong in this packet"))
 			break

@@ -15,7 +15,7 @@ func subscribeStatements() []statement {
 			}},
 		{"4.7.1-2 4.7.1-3 4.7.3-1", "4.7.1-1 4.7.1-2 4.7.3-1", func(s *stage) {
 			c := s.client("c")
-			for _, filter := range []string{"", "a#", "a/#/b", "#/a", "a+", "+a/b", "a/b+/c", "##", "++"} {
+			for _, filter := range []string{"a#", "a/#/b", "#/a", "a+", "+a/b", "a/b+/c", "##", "++"} {
 				equal(s, "SUBACK of "+filter, c.subscribe(1, qos0, filter)[0], s.code(0x80, ReasonTopicFilterInvalid))
 			}
 			for _, filter := range []string{"#", "+", "/", "a/#", "+/+", "+/a/#", "a/+/b", "/+", "+/", "//"} {

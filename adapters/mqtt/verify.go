@@ -44,7 +44,11 @@ func (s *shape) packet(version, header byte) error {
 		}
 		return s.auth()
 	}
-	return malformed("packet type that a client does not send")
+	switch t {
+	case typeConnack, typeSuback, typeUnsuback, typePingresp: // nothing is wrong with its form [5.0, 4.13.1]
+		return protocolError("packet that only a server sends")
+	}
+	return malformed("reserved packet type")
 }
 
 // header31 is the first byte of a packet of 3.1 as later versions write it: that version allows DUP where an answer is
@@ -78,7 +82,7 @@ func (s *shape) connect() error {
 	switch {
 	case s.err != nil:
 		return s.err
-	case flags&connectReserved != 0: // [MQTT-3.1.2-3]
+	case flags&connectReserved != 0 && version != version31: // [MQTT-3.1.2-3]; 3.1 says only that it is not used
 		return malformed("reserved flag of CONNECT")
 	case flags&connectWill == 0 && flags&(connectWillQoS|connectRetain) != 0: // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
 		return malformed("will options without a will")
@@ -173,7 +177,9 @@ func (s *shape) filters(version byte, t packetType) error {
 		if count == s.limits.Filters {
 			s.fail(overLimit("too many topic filters"))
 		}
-		s.text()
+		if len(s.text()) == 0 && s.err == nil { // [MQTT-4.7.3-1]
+			s.fail(protocolError("empty topic filter"))
+		}
 		if t == typeUnsubscribe {
 			continue
 		}
