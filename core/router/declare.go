@@ -148,15 +148,18 @@ func (r *Router) addQueue(s QueueSpec, id uint32) *queueEntry {
 	return e
 }
 
-// lawsOf returns what a queue is to obey: the laws of the queue made before it, if they are the same. Queues in their
-// thousands are mostly alike. mu is held.
+// sharedLaws is how many laws are kept for queues to share.
+const sharedLaws = 64
+
+// lawsOf returns what a queue is to obey: laws that others have already, if there are such. Queues in their thousands are
+// mostly alike. mu is held.
 func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 	s := &e.spec
 	rule := s.rule(e.ruling.says())
 	shape := shape{rule, s.MaxPriority, s.SingleActive, s.DropTransientWhenIdle}
 	shared := rule.expires == 0 && !rule.deadLetter && !s.AutoDelete // none of them calls back about its queue
-	if shared && r.laws != nil && r.lawsFor == shape {
-		return r.laws
+	if laws := r.laws[shape]; shared && laws != nil {
+		return laws
 	}
 	o := queue.Options{
 		MaxLength: rule.maxLength, MaxBytes: rule.maxBytes, Overflow: rule.overflow, MaxAttempts: rule.maxAttempts,
@@ -183,7 +186,10 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 	}
 	laws := queue.NewLaws(r.log, o)
 	if shared {
-		r.laws, r.lawsFor = laws, shape
+		if len(r.laws) >= sharedLaws {
+			clear(r.laws)
+		}
+		r.laws[shape] = laws
 	}
 	return laws
 }

@@ -244,10 +244,10 @@ func (r *Router) SetPolicy(scope Scope, p Policy) (created bool, receipt confirm
 		return false, receipt, err
 	}
 	r.policies.put(scope, p.Name, set)
-	changed := r.ruleAll()
+	r.ruleExchanges()
 	r.mu.Unlock()
-	r.enforce(changed)
-	r.slog.Info(scope.String()+" set", "vhost", r.name, "name", p.Name, "pattern", p.Pattern, "apply-to", string(p.ApplyTo), "queues", len(changed))
+	changed := r.ruleQueues()
+	r.slog.Info(scope.String()+" set", "vhost", r.name, "name", p.Name, "pattern", p.Pattern, "apply-to", string(p.ApplyTo), "queues", changed)
 	if keys := p.Definition.ignored(); len(keys) > 0 {
 		r.slog.Warn("settings of a policy that mean nothing here", "vhost", r.name, scope.String(), p.Name, "settings", strings.Join(keys, ", "))
 	}
@@ -275,10 +275,10 @@ func (r *Router) DeletePolicy(scope Scope, name string, by Owner) (confirm.Recei
 		return receipt, err
 	}
 	r.policies.put(scope, name, nil)
-	changed := r.ruleAll()
+	r.ruleExchanges()
 	r.mu.Unlock()
-	r.enforce(changed)
-	r.slog.Info(scope.String()+" deleted", "vhost", r.name, "name", name, "queues", len(changed))
+	changed := r.ruleQueues()
+	r.slog.Info(scope.String()+" deleted", "vhost", r.name, "name", name, "queues", changed)
 	return receipt, nil
 }
 
@@ -323,23 +323,47 @@ func (r *Router) policyError(err error, scope Scope, name string) *Error {
 	return &Error{Err: err, Object: scope.String(), Name: name, VHost: r.name}
 }
 
-// ruleAll puts every queue and exchange under the policies that hold now, and returns the queues for which something has
-// changed: what is over their limits has to leave when mu is released. mu is held.
-func (r *Router) ruleAll() (changed []*queueEntry) {
-	for _, e := range r.queues {
-		before := e.spec.rule(e.ruling.says())
-		e.ruling = r.policies.ofQueue(&e.spec)
-		if e.spec.rule(e.ruling.says()) != before {
-			e.queue.Obey(r.lawsOf(e))
-			changed = append(changed, e)
-		}
-	}
-	for _, x := range r.exchanges {
-		if r.ruleExchange(x) {
-			r.changed(x)
-		}
+// ruleAtOnce is how many queues come under other policies while mu is held: whoever declares or looks for something
+// waits for no more.
+const ruleAtOnce = 256
+
+// ruleQueues puts every queue under the policies that hold now, and has what is over their limits leave. It returns for
+// how many queues something has changed. Of two that run at a time each leaves every queue under what holds in the end.
+// mu is not held.
+func (r *Router) ruleQueues() (changed int) {
+	r.mu.RLock()
+	queues := slices.Collect(maps.Values(r.queues)) // those that come later are under what holds already
+	r.mu.RUnlock()
+	for part := range slices.Chunk(queues, ruleAtOnce) {
+		r.mu.Lock()
+		part = slices.DeleteFunc(part, func(e *queueEntry) bool { return r.queues[e.spec.Name] != e || !r.rule(e) })
+		r.mu.Unlock()
+		r.enforce(part)
+		changed += len(part)
 	}
 	return changed
+}
+
+// rule puts a queue under the policies that hold now and reports whether that is something else. mu is held.
+func (r *Router) rule(e *queueEntry) (changed bool) {
+	before := e.spec.rule(e.ruling.says())
+	e.ruling = r.policies.ofQueue(&e.spec)
+	if e.spec.rule(e.ruling.says()) == before {
+		return false
+	}
+	e.queue.Obey(r.lawsOf(e))
+	return true
+}
+
+// ruleExchanges puts every exchange under the policies that hold now. mu is held.
+func (r *Router) ruleExchanges() {
+	var changed []*exchange
+	for _, x := range r.exchanges {
+		if r.ruleExchange(x) {
+			changed = append(changed, x)
+		}
+	}
+	r.changed(changed...)
 }
 
 // ruleExchange puts x under the policies that hold now and reports whether its alternate exchange is another one.

@@ -48,7 +48,7 @@ func (r *Router) relocate(from *queue.Local, ds []queue.Delivery, to *queue.Loca
 		return confirm.Receipt{}, err
 	}
 	from.Ended(ds, queue.Ack)
-	p := Publisher{router: r}
+	p := Publisher{router: r, whole: true} // it has been taken already: a limit that a policy sets does not lose it now
 	target := []*queue.Local{to}
 	for i := range tx.Publishes {
 		p.put(tx.Publishes[i].Message, at[i], target)

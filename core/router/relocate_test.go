@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 
 	"tridge/core/message"
@@ -16,7 +17,7 @@ func (sleeper) Wake() {}
 func TestRelocatedMessageIsInOneQueueWhateverHappens(t *testing.T) {
 	log := queuetest.NewLog()
 	id := uint32(0)
-	r := New(Config{Name: "/", Log: log, NextID: func() (uint32, []queue.Row) { id++; return id, nil }})
+	r := New(Config{Name: "/", Log: log, Slog: slog.New(slog.DiscardHandler), NextID: func() (uint32, []queue.Row) { id++; return id, nil }})
 	var queues []*queue.Local
 	for _, name := range []string{"from", "to"} {
 		q, _, err := r.DeclareQueue(QueueSpec{Name: name, Durable: true}, 0)
@@ -44,6 +45,11 @@ func TestRelocatedMessageIsInOneQueueWhateverHappens(t *testing.T) {
 		t.Fatalf("moved %d, %v", n, err)
 	}
 	log.Fail(nil)
+	// What has been taken already is not refused, whatever limit its new queue has been given.
+	limit := Policy{Name: "p", Pattern: "^to$", Definition: Definition{keyMaxLength: int64(1), keyOverflow: "reject-publish"}}
+	if _, _, err := r.SetPolicy(Users, limit); err != nil {
+		t.Fatal(err)
+	}
 	records := log.Records()
 	n, _, err := r.Relocate(sub, ds, to, "$share/g/a")
 	if n != 4 || err != nil {

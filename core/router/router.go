@@ -68,8 +68,7 @@ type Router struct {
 	queues    map[string]*queueEntry
 	exclusive map[uint64][]*queueEntry // by the origin they go with
 	policies  policies
-	laws      *queue.Laws // shared last; nil: none yet
-	lawsFor   shape       // what they are for
+	laws      map[shape]*queue.Laws // that queues share, some of them
 }
 
 // Counters count what no queue counts.
@@ -97,6 +96,7 @@ func New(c Config) *Router {
 		name: c.Name, log: c.Log, retainer: c.Retainer, replies: c.Replies, nextID: c.NextID, bodies: c.Bodies, pager: c.Pager, clock: c.Clock, slog: c.Slog,
 		session:   c.Session,
 		exchanges: map[string]*exchange{}, queues: map[string]*queueEntry{}, exclusive: map[uint64][]*queueEntry{},
+		laws: map[shape]*queue.Laws{},
 	}
 	r.dead.publisher = r.NewPublisher(0)
 	r.dead.publisher.buries = true
@@ -237,22 +237,33 @@ func (r *Router) exchangeError(err error, name string) *Error {
 	return &Error{Err: err, Object: "exchange", Name: name, VHost: r.name}
 }
 
-// changed bumps x and every exchange from which a message can reach it. mu is held.
-func (r *Router) changed(x *exchange) { r.bump(x, map[*exchange]struct{}{}) }
-
-func (r *Router) bump(x *exchange, visited map[*exchange]struct{}) {
-	if _, twice := visited[x]; twice {
-		return
-	}
-	visited[x] = struct{}{}
-	x.generation.Add(1)
-	for b := range x.incoming {
-		r.bump(b.source, visited)
-	}
-	for _, other := range r.exchanges {
-		if other.alternate == x.spec.Name && x.spec.Name != "" {
-			r.bump(other, visited)
+// changed bumps exchanges and every one from which a message can reach one of them. mu is held.
+func (r *Router) changed(xs ...*exchange) {
+	visited := map[*exchange]struct{}{}
+	var feeders map[string][]*exchange // by their alternate exchange; looked up once, however many change
+	for todo := xs; len(todo) > 0; {
+		x := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, twice := visited[x]; twice {
+			continue
 		}
+		visited[x] = struct{}{}
+		x.generation.Add(1)
+		for b := range x.incoming {
+			todo = append(todo, b.source)
+		}
+		if x.spec.Name == DefaultExchange { // nobody's alternate
+			continue
+		}
+		if feeders == nil {
+			feeders = map[string][]*exchange{}
+			for _, other := range r.exchanges {
+				if other.alternate != "" {
+					feeders[other.alternate] = append(feeders[other.alternate], other)
+				}
+			}
+		}
+		todo = append(todo, feeders[x.spec.Name]...)
 	}
 }
 

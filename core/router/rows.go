@@ -259,10 +259,15 @@ func (r *Router) QueueInfo(name string) (QueueInfo, bool) {
 
 func (r *Router) Queues() []QueueInfo {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
 	list := make([]QueueInfo, 0, len(r.queues))
+	queues := make([]*queue.Local, 0, len(r.queues))
 	for _, e := range r.queues {
-		list = append(list, QueueInfo{e.spec, e.queue.Stats(), e.ruling.shown()})
+		list = append(list, QueueInfo{QueueSpec: e.spec, Ruling: e.ruling.shown()})
+		queues = append(queues, e.queue)
+	}
+	r.mu.RUnlock() // there may be 100,000 locks to take
+	for i, q := range queues {
+		list[i].Stats = q.Stats()
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
