@@ -67,8 +67,8 @@ var thirdParty = map[string][]string{
 	"github.com/go-stomp/stomp/v3":        {"integration"},
 	"github.com/eclipse/paho.golang":      {"integration"},
 	"github.com/eclipse/paho.mqtt.golang": {"integration"},
-	"github.com/coder/websocket":          {"transport/websocket"}, // its tests
-	"pgregory.net/rapid":                  {"core/broker"},         // its tests
+	"github.com/coder/websocket":          {"transport/websocket"},
+	"pgregory.net/rapid":                  {"core/broker"}, // its tests
 }
 
 type goPackage struct {

@@ -43,6 +43,7 @@ var idlers = []idler{
 	{"MQTT, one filter", func(g *gateway.Process, i int) (net.Conn, error) {
 		return subscribed(g, i, false)
 	}, func(o *idleOptions) int { return o.connections }},
+	{"MQTT over WebSocket", overWebSocket, func(o *idleOptions) int { return o.connections }},
 	{"MQTT session, offline", func(g *gateway.Process, i int) (net.Conn, error) {
 		conn, err := subscribed(g, i, true)
 		if err == nil {
@@ -67,6 +68,36 @@ func subscribed(g *gateway.Process, i int, persistent bool) (net.Conn, error) {
 	if err := exchange(conn, in, request, "\x90\x00\x01\x01"); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("SUBSCRIBE: %w", err)
+	}
+	return conn, nil
+}
+
+// overWebSocket is a client that has answered with a pong last, as an idle one does.
+func overWebSocket(g *gateway.Process, i int) (net.Conn, error) {
+	conn, in, err := dial(g.Address("ws"))
+	if err != nil {
+		return nil, err
+	}
+	id := fmt.Sprintf("idle-%d", i)
+	const begin = "\x82%s\x00\x00\x00\x00\x10%c\x00\x04MQTT\x04\x02\x00\x00\x00%c%s" // a mask of zeros changes nothing
+	_, err = fmt.Fprintf(conn, "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"+begin, string([]byte{byte(0x80 + 14 + len(id))}), 12+len(id), len(id), id)
+	for line := "-"; err == nil && line != "\r\n"; {
+		line, err = in.ReadString('\n')
+	}
+	answer := make([]byte, 6)
+	if err == nil {
+		_, err = io.ReadFull(in, answer)
+	}
+	if err == nil && string(answer) != "\x82\x04\x20\x02\x00\x00" {
+		err = fmt.Errorf("CONNECT: answered with %q", answer)
+	}
+	if err == nil {
+		_, err = conn.Write([]byte("\x8A\x80\x00\x00\x00\x00"))
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
 	return conn, nil
 }
@@ -105,7 +136,11 @@ func runIdle(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 
 // measure connects the peers to a gateway of its own and prints what each costs it in memory, and to be taken in.
 func (k idler) measure(ctx context.Context, o *idleOptions, data string, stdout io.Writer) (err error) {
-	g, err := gateway.Start(gateway.Options{Binary: o.binary, Data: data})
+	configuration := filepath.Join(filepath.Dir(data), "gateway.yaml")
+	if err := os.WriteFile(configuration, []byte(`listeners: {ws: "127.0.0.1:0"}`), 0o600); err != nil {
+		return err
+	}
+	g, err := gateway.Start(gateway.Options{Binary: o.binary, Data: data, Arguments: []string{"--config", configuration}})
 	if err != nil {
 		return err
 	}

@@ -1,236 +1,286 @@
 package websocket
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"iter"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/coder/websocket"
 )
 
-// controlExpiry is what a frame of ours that the session knows nothing of may take to be written.
-const controlExpiry = 5 * time.Second
+const (
+	// deaf is how many times a peer is asked whether it is alive, and says nothing at all, before it is taken for dead.
+	deaf = 2
+	// chunkSize is how much of a message the library reads at once.
+	chunkSize = 4 << 10
+	// maxFrame is how much of a message goes into one frame: more would be a copy of its own in memory.
+	maxFrame = 128 << 10
+)
 
-// deaf is how many times a peer is asked whether it is alive, and says nothing at all, before it is taken for dead.
-const deaf = 2
+// CloseError is why a connection was closed by us.
+type CloseError struct {
+	Code uint16
+	Text string
+}
+
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("websocket: closed with %d: %s", e.Code, e.Text)
+}
 
 // Conn is the byte stream inside the messages of one connection. One goroutine reads and one writes; a read that runs into
 // its deadline has lost nothing. Every Write is one message.
+//
+// The library reads within a coroutine that there is only while a frame or a message is incomplete: when it has come to
+// the end of what has arrived, Read takes over and waits for the connection, with whatever deadline that has.
 type Conn struct {
 	// below; its counters and addresses are the connection's
 	net.Conn
 
 	// immutable
-	server   *Server
-	protocol string
+	server  *Server
+	route   *Route
+	library *websocket.Conn
+	input   *bufio.Reader // the library's
 
 	text atomic.Bool // messages are sent as text
 
-	// reader goroutine
-	decoder decoder
-	rest    []byte // came behind the request
-	err     error  // no more is read
+	// guarded by reading, which Read holds
+	reading sync.Mutex
+	next    func() ([]byte, bool) // has the coroutine go on, nil while there is none
+	stop    func()
+	hungry  bool    // the coroutine cannot go on before it is fed
+	within  bool    // a message is under way
+	chunk   []byte  // payload that the coroutine has read
+	feed    *[]byte // what socket.fed is in
+	err     error   // no more is read
+
+	socket socket
 
 	// for the timer: what happened since it last looked
-	reading  atomic.Bool
+	waiting  atomic.Bool
 	received atomic.Bool
 	wrote    atomic.Bool
 
-	// writing is held while a frame is written
-	writing sync.Mutex
-	left    bool // guarded by writing: the Close frame is written, and nothing follows it
-
-	mu       sync.Mutex // leaf but for the connection's deadline
-	pong     []byte     // control frames that wait to be written
-	bye      []byte
-	deadline time.Time // of writes
-	timer    *time.Timer
-	asked    int
-	closed   bool
+	mu     sync.Mutex // leaf
+	timer  *time.Timer
+	asked  int
+	closed bool
 }
 
-func newConn(s *Server, r *Route, c net.Conn, protocol string, rest []byte) *Conn {
-	w := &Conn{Conn: c, server: s, protocol: protocol, rest: rest, decoder: decoder{limit: s.MessageSize, binary: !r.Text}}
-	w.text.Store(r.Text)
-	if s.Ping > 0 {
-		w.mu.Lock()
-		w.timer = time.AfterFunc(s.Ping, w.tick)
-		w.mu.Unlock()
+// start begins to ask whether the peer is alive.
+func (c *Conn) start() {
+	if c.server.Ping > 0 {
+		c.mu.Lock()
+		c.timer = time.AfterFunc(c.server.Ping, c.tick)
+		c.mu.Unlock()
 	}
-	return w
 }
-
-// Protocol is the sub-protocol that was agreed upon, "" for none.
-func (c *Conn) Protocol() string { return c.protocol }
 
 // NetConn is the connection that carries the frames.
 func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Read reads payload. It is io.EOF when the peer has closed the WebSocket, and a *CloseError when we had to.
-func (c *Conn) Read(b []byte) (int, error) {
-	for len(b) > 0 && c.err == nil {
-		n, err := c.receive(b)
-		if n > 0 {
-			c.received.Store(true)
-			if n, c.err = c.decoder.decode(b[:n], c.control); c.err != nil {
-				c.abandon()
+func (c *Conn) Read(b []byte) (n int, err error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	for n < len(b) {
+		switch {
+		case len(c.chunk) > 0:
+			k := copy(b[n:], c.chunk)
+			c.chunk = c.chunk[k:]
+			n += k
+		case c.err != nil && n == 0:
+			return 0, c.err
+		case c.err == nil && !c.starved():
+			c.step()
+		case n > 0: // whole messages are waited for by who reads
+			return n, nil
+		default:
+			if err := c.fetch(b); err != nil {
+				return 0, err
 			}
-			if kind := c.decoder.latest; kind != 0 {
-				c.text.Store(kind == opText) // reply in kind
-			}
-			if n > 0 {
-				return n, nil
-			}
-			continue
-		}
-		if err != nil {
-			return 0, err
 		}
 	}
-	return 0, c.err
+	return n, nil
 }
 
-// receive reads frames.
-func (c *Conn) receive(b []byte) (int, error) {
-	if len(c.rest) > 0 {
-		n := copy(b, c.rest)
-		if c.rest = c.rest[n:]; len(c.rest) == 0 {
-			c.rest = nil
-		}
-		return n, nil
+// starved reports whether bytes must come before the library can go on.
+func (c *Conn) starved() bool {
+	if c.next != nil {
+		return c.hungry
 	}
-	c.reading.Store(true)
+	return c.drained()
+}
+
+// drained reports whether all that has arrived has been read.
+func (c *Conn) drained() bool { return len(c.socket.fed) == 0 && c.input.Buffered() == 0 }
+
+// fetch waits for bytes and feeds them to the library. It reads into b, so that who waits holds no buffer of ours.
+func (c *Conn) fetch(b []byte) error {
+	if c.feed != nil {
+		c.server.giveBack(c.feed)
+		c.feed, c.socket.fed = nil, nil
+	}
+	c.waiting.Store(true)
 	n, err := c.Conn.Read(b)
-	c.reading.Store(false)
-	return n, err
-}
-
-// control acts on a control frame.
-func (c *Conn) control(opcode byte, payload []byte) error {
-	switch opcode {
-	case opPing: // one that waits already is overtaken: the latest is answered (§5.5.3)
-		pong := append(appendHead(nil, opPong, len(payload)), payload...)
-		c.mu.Lock()
-		c.pong = pong
-		c.mu.Unlock()
-		c.sendControl()
-	case opClose:
-		code, err := closeCode(payload)
-		if err != nil {
-			return err
-		}
-		c.leave(code, "")
-		return io.EOF
+	c.waiting.Store(false)
+	if n == 0 {
+		return err
 	}
+	c.received.Store(true)
+	c.feed = c.server.borrow()
+	*c.feed = append(*c.feed, b[:n]...)
+	c.socket.fed, c.hungry = *c.feed, false
 	return nil
 }
 
-// abandon tells the peer why no more is read.
-func (c *Conn) abandon() {
-	if e, ok := errors.AsType[*CloseError](c.err); ok {
-		c.leave(e.Code, e.Text)
+// step has the library go on until there is payload, or nothing left to read.
+func (c *Conn) step() {
+	if c.next == nil {
+		c.next, c.stop = iter.Pull(c.messages)
 	}
+	chunk, more := c.next()
+	switch {
+	case !more:
+		c.next, c.stop = nil, nil
+	case chunk == nil:
+		c.hungry = true
+	}
+	c.chunk = chunk
+}
+
+// messages is the coroutine: it yields payload, or nil when it needs more. It ends where nothing has begun.
+func (c *Conn) messages(yield func([]byte) bool) {
+	c.socket.more = func() bool { return yield(nil) }
+	for {
+		c.framed()
+		kind, message, err := c.library.Reader(context.Background())
+		if errors.Is(err, errIdle) {
+			return
+		}
+		if err == nil && kind == websocket.MessageText && !c.route.Text { // [MQTT-6.0.0-1]
+			c.fail(websocket.StatusUnsupportedData, "messages are binary here")
+			return
+		}
+		if err == nil {
+			c.text.Store(kind == websocket.MessageText) // reply in kind
+			c.within = true
+			err = c.payload(message, yield)
+			c.within = false
+		}
+		if err != nil {
+			c.end(err)
+			return
+		}
+		if c.drained() {
+			return
+		}
+	}
+}
+
+// framed notes that a frame has ended. Between messages the library may find nothing to read.
+func (c *Conn) framed() { c.socket.between = !c.within && c.input.Buffered() == 0 }
+
+// payload yields what a message consists of.
+func (c *Conn) payload(message io.Reader, yield func([]byte) bool) error {
+	buffer := c.server.borrow()
+	defer c.server.giveBack(buffer)
+	chunk := (*buffer)[:chunkSize]
+	for {
+		n, err := message.Read(chunk)
+		if n > 0 && !yield(chunk[:n]) {
+			return net.ErrClosed
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, websocket.ErrMessageTooBig):
+			return &CloseError{uint16(websocket.StatusMessageTooBig), fmt.Sprintf("a message of more than %d bytes", c.server.MessageSize)}
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// end is what a read ends with that cannot go on. The library has written a Close frame where the peer is to know why, and
+// answered the peer's.
+func (c *Conn) end(err error) {
+	c.socket.silence()
+	switch _, ours := errors.AsType[*CloseError](err); {
+	case websocket.CloseStatus(err) != -1:
+		c.err = io.EOF
+	case ours, errors.Is(err, net.ErrClosed):
+		c.err = err
+	default:
+		c.err = &CloseError{uint16(websocket.StatusProtocolError), err.Error()}
+	}
+}
+
+// fail closes for a reason of ours.
+func (c *Conn) fail(code websocket.StatusCode, text string) {
+	c.err = &CloseError{uint16(code), text}
+	c.socket.leave(uint16(code), text)
 }
 
 // Write sends b as one message. What has been sent when it fails is not known, and nothing can follow.
 func (c *Conn) Write(b []byte) (int, error) {
-	c.writing.Lock()
-	err := c.send(b)
-	c.writing.Unlock()
-	c.sendControl() // what came meanwhile
+	kind := websocket.MessageBinary
+	if c.text.Load() && utf8.Valid(b) {
+		kind = websocket.MessageText
+	}
+	c.wrote.Store(true)
+	c.socket.begin()
+	err := c.send(kind, b)
+	if problem := c.socket.end(); err == nil {
+		err = problem
+	}
 	if err != nil {
 		return 0, err
 	}
 	return len(b), nil
 }
 
-// send writes one message. writing is held.
-func (c *Conn) send(b []byte) error {
-	if c.left {
-		return net.ErrClosed
-	}
-	opcode := byte(opBinary)
-	if c.text.Load() && utf8.Valid(b) {
-		opcode = opText
-	}
-	c.wrote.Store(true)
-	frame, _ := c.server.frames.Get().(*[]byte)
-	if frame == nil {
-		frame = new([]byte)
-	}
-	defer c.server.frames.Put(frame)
-	*frame = appendHead((*frame)[:0], opcode, len(b))
+// send puts a message together. A long one is sent in fragments meanwhile.
+func (c *Conn) send(kind websocket.MessageType, b []byte) error {
 	if len(b) <= maxFrame {
-		*frame = append(*frame, b...)
-		_, err := c.Conn.Write(*frame)
+		return c.library.Write(context.Background(), kind, b)
+	}
+	w, err := c.library.Writer(context.Background(), kind)
+	if err != nil {
 		return err
 	}
-	if _, err := c.Conn.Write(*frame); err != nil {
-		return err
-	}
-	_, err := c.Conn.Write(b)
-	return err
-}
-
-// sendControl writes the control frames that wait, unless somebody else writes: who does, looks here afterwards.
-func (c *Conn) sendControl() {
-	for c.waiting() && c.writing.TryLock() {
-		c.mu.Lock()
-		frames := append(c.pong, c.bye...)
-		leaving := c.bye != nil
-		c.pong, c.bye = nil, nil
-		// The session's deadline may be over long since, because it is set anew for each of its own writes.
-		if until := time.Now().Add(controlExpiry); c.deadline.Before(until) {
-			c.deadline = until
-			_ = c.Conn.SetWriteDeadline(until)
+	for len(b) > 0 {
+		n, err := w.Write(b[:min(len(b), maxFrame)])
+		if err != nil {
+			return err
 		}
-		c.mu.Unlock()
-		var err error
-		if !c.left && len(frames) > 0 {
-			_, err = c.Conn.Write(frames)
+		if err := c.socket.flush(); err != nil {
+			return err
 		}
-		c.left = c.left || leaving || err != nil
-		c.writing.Unlock()
-		if err != nil { // part of a frame may have left
-			_ = c.Conn.Close()
-		}
+		b = b[n:]
 	}
-}
-
-func (c *Conn) waiting() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.pong != nil || c.bye != nil
-}
-
-// leave writes the Close frame, or has it written next.
-func (c *Conn) leave(code uint16, text string) {
-	c.mu.Lock()
-	if c.bye == nil {
-		c.bye = appendClose(nil, code, text)
-	}
-	c.mu.Unlock()
-	c.sendControl()
+	return w.Close()
 }
 
 // CloseWrite tells the peer that nothing more comes. What it still sends can be read, until it has answered.
 func (c *Conn) CloseWrite() error {
-	c.leave(codeNormal, "")
-	if c.waiting() { // somebody is writing to a peer that does not read
+	c.socket.leave(uint16(websocket.StatusNormalClosure), "")
+	if !c.socket.departed() { // somebody is writing to a peer that does not read
 		return net.ErrClosed
 	}
 	return nil
 }
 
 // SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deadline = t
-	return c.Conn.SetWriteDeadline(t)
-}
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.socket.setWriteDeadline(t) }
 
 // SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {
@@ -253,7 +303,19 @@ func (c *Conn) Close() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil && half.CloseWrite() == nil {
 		drain(c.Conn)
 	}
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	c.reading.Lock() // a read under way has failed by now
+	defer c.reading.Unlock()
+	if c.next != nil {
+		c.stop()
+		c.next, c.stop = nil, nil
+	}
+	c.chunk, c.socket.fed, c.feed = nil, nil, nil
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+	_ = c.library.CloseNow() // it holds nothing else, but has a finalizer
+	return err
 }
 
 // tick asks a connection on which not both sides have sent something whether it is alive. Time in which nobody reads, for
@@ -261,26 +323,23 @@ func (c *Conn) Close() error {
 func (c *Conn) tick() {
 	received, wrote := c.received.Swap(false), c.wrote.Swap(false)
 	c.mu.Lock()
-	if received || !c.reading.Load() {
+	if received || !c.waiting.Load() {
 		c.asked = 0
 	} else {
 		c.asked++
 	}
-	dead := c.asked > deaf
-	if !received || !wrote {
-		if c.pong == nil {
-			c.pong = appendHead(nil, opPing, 0)
-		}
-	}
-	if c.closed {
-		c.pong = nil
-	} else if !dead {
+	closed, dead := c.closed, c.asked > deaf
+	if !closed && !dead {
 		c.timer.Reset(c.server.Ping)
 	}
 	c.mu.Unlock()
-	if dead {
+	switch {
+	case closed:
+	case dead:
 		_ = c.Conn.Close()
-		return
+	case !received || !wrote:
+		ctx, cancel := context.WithTimeout(context.Background(), c.server.Ping)
+		defer cancel()
+		_ = c.library.Ping(ctx) // that something came is what counts, a pong or not
 	}
-	c.sendControl()
 }

@@ -32,11 +32,25 @@ type Server struct {
 	Handshake   time.Duration // for the request; from when the connection was accepted, where that is known
 	Ping        time.Duration // how often a silent connection is asked whether it is alive; 0 for never
 
-	frames sync.Pool // of *[]byte: what messages are put together in
+	buffers sync.Pool // of *[]byte, empty
 }
 
-// maxFrame is the longest message that is copied to have one write of it and its header.
-const maxFrame = 128 << 10
+// borrow returns an empty buffer that holds chunkSize at least.
+func (s *Server) borrow() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, chunkSize)
+	return &b
+}
+
+// giveBack ends the loan.
+func (s *Server) giveBack(b *[]byte) {
+	if cap(*b) <= maxKept {
+		*b = (*b)[:0]
+		s.buffers.Put(b)
+	}
+}
 
 // ServeConn answers the request to upgrade and has the protocol served that the client has asked for.
 func (s *Server) ServeConn(ctx context.Context, c net.Conn) error {
@@ -46,21 +60,29 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn) error {
 	}
 	_ = c.SetDeadline(accepted.Add(s.Handshake)) // the read says what is wrong
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-	route, protocol, rest, err := s.upgrade(c)
+	var w *Conn
+	var err error
+	var upgrading sync.WaitGroup
+	upgrading.Go(func() { w, err = s.upgrade(c) }) // it is deep: the stack it grows shall not stay with an idle connection
+	upgrading.Wait()
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = c.SetDeadline(time.Time{})
+	}
 	if err != nil {
+		if w != nil {
+			_ = w.Close()
+		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = fmt.Errorf("websocket: no request to upgrade in time: %w", err)
 		}
 		linger(c, err)
 		return err
 	}
-	if err := c.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
-	return route.Serve(ctx, newConn(s, route, c, protocol, rest))
+	w.start()
+	return w.route.Serve(ctx, w)
 }
 
 // linger reads on for a moment after a refusal: closing with bytes unread would destroy the answer under way.

@@ -2,8 +2,8 @@ package websocket
 
 import (
 	"bufio"
-	"crypto/sha1"
-	"encoding/base64"
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,19 +12,20 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/coder/websocket"
 )
 
 // maxRequest bounds the request to upgrade, headers and all.
 const maxRequest = 16 << 10
 
-// acceptGUID is what a key is joined with to make the answer (RFC 6455 §1.3).
-const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+// maxControl is how long a control frame of ours is at most (RFC 6455 §5.5).
+const maxControl = 2 + 125
 
 // refusal answers a request that does not become a connection.
 type refusal struct {
 	status int
 	text   string
-	header string // one more line of the answer's head, "" for none
 }
 
 func (r *refusal) Error() string {
@@ -32,32 +33,105 @@ func (r *refusal) Error() string {
 }
 
 func refuse(status int, format string, args ...any) error {
-	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
+	return &refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// upgrade reads the request that a connection begins with and answers it. rest is what came behind the request; it
-// belongs to the caller. What is refused has been answered.
-func (s *Server) upgrade(c net.Conn) (route *Route, protocol string, rest []byte, err error) {
+// upgrade reads the request that a connection begins with and answers it. What is refused has been answered.
+func (s *Server) upgrade(c net.Conn) (*Conn, error) {
 	socket := &bounded{c: c, left: maxRequest}
 	source := bufio.NewReader(socket)
 	r, err := http.ReadRequest(source)
 	if err == nil {
+		var route *Route
+		var protocol string
 		if route, protocol, err = s.choose(r, c.LocalAddr()); err == nil {
+			var rest []byte
 			if n := source.Buffered(); n > 0 {
 				rest = make([]byte, n)
 				_, _ = io.ReadFull(source, rest) // it is there
 			}
-			_, err = io.WriteString(c, welcome(r.Header.Get("Sec-WebSocket-Key"), protocol))
-			return route, protocol, rest, err
+			return s.accept(c, r, route, protocol, rest)
 		}
 	} else if err = socket.err; err == nil {
 		err = refuse(http.StatusBadRequest, "this is no HTTP request")
 	}
 	if no, ok := errors.AsType[*refusal](err); ok {
-		_, _ = io.WriteString(c, no.answer()) // the peer may be gone; the log is told
+		a := answer{to: c, header: http.Header{}}
+		http.Error(&a, no.text, no.status) // the peer may be gone; the log is told
 	}
-	return nil, "", nil, err
+	return nil, err
 }
+
+// accept has the library check the rest of the request and answer it. rest is what came behind the request.
+func (s *Server) accept(c net.Conn, r *http.Request, route *Route, protocol string, rest []byte) (*Conn, error) {
+	w := &Conn{Conn: c, server: s, route: route, socket: socket{Conn: c, server: s, fed: rest}}
+	w.text.Store(route.Text)
+	// The library's own buffers are as small as they can be: one has bytes to read already, the other holds a control frame
+	// whole, and what is longer goes past it.
+	w.input = bufio.NewReaderSize(&w.socket, 16)
+	a := &answer{to: c, header: http.Header{}, hijacked: &w.socket, buffers: bufio.NewReadWriter(w.input, bufio.NewWriterSize(&w.socket, maxControl))}
+	options := websocket.AcceptOptions{
+		InsecureSkipVerify: true, // choose has done it
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			w.framed()
+			return w.socket.patient(2 + len(payload))
+		},
+		OnPongReceived: func(context.Context, []byte) { w.framed() },
+	}
+	if protocol != "" {
+		options.Subprotocols = []string{protocol}
+	}
+	library, err := websocket.Accept(a, r, &options)
+	switch {
+	case a.failed != nil:
+		return nil, a.failed
+	case err != nil:
+		return nil, &refusal{a.status, err.Error()}
+	}
+	library.SetReadLimit(s.MessageSize)
+	w.library = library
+	return w, nil
+}
+
+// answer is the http.ResponseWriter of a connection that has no server of net/http.
+type answer struct {
+	to       net.Conn
+	header   http.Header
+	hijacked net.Conn
+	buffers  *bufio.ReadWriter
+	status   int
+	failed   error // of the connection
+}
+
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter. An answer that upgrades ends with it.
+func (a *answer) WriteHeader(status int) {
+	if a.status = status; status == http.StatusSwitchingProtocols {
+		a.write(nil)
+	}
+}
+
+// Write implements http.ResponseWriter. It is called once, with all of the text.
+func (a *answer) Write(text []byte) (int, error) {
+	a.write(text)
+	return len(text), a.failed
+}
+
+func (a *answer) write(text []byte) {
+	response := http.Response{
+		StatusCode: a.status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Close: text != nil,
+		Body: io.NopCloser(bytes.NewReader(text)), ContentLength: int64(len(text)),
+	}
+	var b bytes.Buffer
+	if a.failed = response.Write(&b); a.failed == nil {
+		_, a.failed = a.to.Write(b.Bytes())
+	}
+}
+
+// Hijack implements http.Hijacker.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) { return a.hijacked, a.buffers, nil }
 
 // bounded reads so much and no more, and keeps the error of the connection: a request that breaks off is malformed to who
 // parses it.
@@ -77,23 +151,15 @@ func (b *bounded) Read(p []byte) (n int, err error) {
 	return n, b.err
 }
 
-// choose checks a request (RFC 6455 §4.2.1) that came in at local and finds whom it is for. protocol is "" when the client has
+// choose checks what the library does not know of a request that came in at local, and finds whom it is for. protocol is "" when the client has
 // named none.
 func (s *Server) choose(r *http.Request, local net.Addr) (route *Route, protocol string, err error) {
 	at := func(route Route) bool { return slices.Contains(route.Paths, r.URL.Path) }
 	switch {
 	case !slices.ContainsFunc(s.Routes, at):
 		return nil, "", refuse(http.StatusNotFound, "nothing is at this path")
-	case r.Method != http.MethodGet || !r.ProtoAtLeast(1, 1):
-		return nil, "", refuse(http.StatusBadRequest, "a WebSocket begins with GET of HTTP/1.1")
-	case !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket"):
-		return nil, "", &refusal{http.StatusUpgradeRequired, "only WebSocket is spoken here", "Upgrade: websocket\r\nConnection: Upgrade\r\n"}
-	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		return nil, "", &refusal{http.StatusUpgradeRequired, "this is version 13", "Sec-WebSocket-Version: 13\r\n"}
 	case r.Host == "" || r.ContentLength != 0:
 		return nil, "", refuse(http.StatusBadRequest, "a host is needed, and no body")
-	case !validKey(r.Header.Get("Sec-WebSocket-Key")):
-		return nil, "", refuse(http.StatusBadRequest, "Sec-WebSocket-Key is not 16 bytes in base64")
 	case !s.allowed(r, local):
 		return nil, "", refuse(http.StatusForbidden, "pages of this origin may not connect")
 	}
@@ -132,11 +198,6 @@ func (s *Server) allowed(r *http.Request, local net.Addr) bool {
 	return !ok || !tcp.IP.IsLoopback() || strings.EqualFold(us.Hostname(), "localhost") || net.ParseIP(us.Hostname()).IsLoopback()
 }
 
-func validKey(key string) bool {
-	b, err := base64.StdEncoding.DecodeString(key)
-	return err == nil && len(b) == 16
-}
-
 // tokens are the words of a header that is a list.
 func tokens(h http.Header, name string) []string {
 	var list []string
@@ -148,29 +209,4 @@ func tokens(h http.Header, name string) []string {
 		}
 	}
 	return list
-}
-
-func hasToken(h http.Header, name, token string) bool {
-	return slices.ContainsFunc(tokens(h, name), func(word string) bool { return strings.EqualFold(word, token) })
-}
-
-// welcome is the answer that upgrades (RFC 6455 §4.2.2). protocol is one of ours: there is nothing in it to escape.
-func welcome(key, protocol string) string {
-	sum := sha1.Sum([]byte(key + acceptGUID))
-	answer := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
-		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
-	if protocol != "" {
-		answer += "Sec-WebSocket-Protocol: " + protocol + "\r\n"
-	}
-	return answer + "\r\n"
-}
-
-// answer is a refusal as HTTP has it.
-func (r *refusal) answer() string {
-	head := r.header
-	if !strings.Contains(head, "Connection:") {
-		head += "Connection: close\r\n"
-	}
-	return fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%s\r\n%s\n",
-		r.status, http.StatusText(r.status), len(r.text)+1, head, r.text)
 }
