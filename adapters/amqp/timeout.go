@@ -85,7 +85,7 @@ func (c *conn) sweep() {
 	b := c.out.Begin()
 	c.timeouts.at = 0
 	for ch := range c.timeouts.channels {
-		for tag := range ch.unacked.through(0) {
+		for tag := range ch.unacked.from(0, 0) {
 			switch s := ch.unacked.at(tag); {
 			case s.deadline <= 0:
 			case s.deadline > now:

@@ -113,7 +113,7 @@ func (ch *channel) open(tag uint64, multiple bool) (tags []uint64, known bool) {
 			return nil, false
 		}
 	}
-	for each := range ch.unacked.through(tag) {
+	for each := range ch.unacked.from(0, tag) {
 		if _, ended := ch.tx.ending[each]; !ended {
 			tags = append(tags, each)
 		}

@@ -9,41 +9,72 @@ import (
 )
 
 func TestUnackedAgainstAMap(t *testing.T) {
+	for _, reach := range []int{600, 20_000} { // tags that are still asked for; with many some are left behind
+		againstAMap(t, reach)
+	}
+}
+
+func againstAMap(t *testing.T, reach int) {
+	t.Helper()
 	var u unacked
+	strays := 0
 	model := map[uint64]uint64{} // tag to the id of its delivery
 	random := rand.New(rand.NewPCG(1, 2))
 	held := &queue.Subscription{}
 	last := uint64(0)
 	for step := range 200_000 {
 		switch choice := random.IntN(100); {
-		case choice < 45 && len(model) < 500:
+		case choice < 45 && len(model) < 60:
 			last++
 			if tag := u.add(slot{delivery: queue.Delivery{ID: last}, subscription: held}); tag != last {
 				t.Fatalf("tag %d, want %d", tag, last)
 			}
 			model[last] = last
-		case choice < 50:
+		case choice < 55:
 			last++
 			if tag := u.skip(); tag != last {
 				t.Fatalf("tag %d, want %d", tag, last)
 			}
 		case choice < 95:
-			tag := last - uint64(random.IntN(600)) // also unknown ones, also below zero
+			tag := last - uint64(random.IntN([]int{100, reach}[random.IntN(2)])) // also unknown ones, also below zero
 			s, ok := u.take(tag)
 			if id, known := model[tag]; ok != known || ok && s.delivery.ID != id {
 				t.Fatalf("take(%d) = %d, %v", tag, s.delivery.ID, ok)
 			}
 			delete(model, tag)
 		default:
-			through := last - uint64(random.IntN(600))
+			through := last - uint64(random.IntN(reach))
 			if random.IntN(10) == 0 {
 				through = 0
 			}
-			checkThrough(t, &u, model, through, last)
+			if random.IntN(reach) < 100 {
+				checkThrough(t, &u, model, through, last)
+			}
+		}
+		strays = max(strays, len(u.strays))
+		if step%1000 == 0 {
+			checkFrom(t, &u, model, last-min(last, uint64(random.IntN(reach))))
 		}
 		if u.count != len(model) {
 			t.Fatalf("step %d: %d held, want %d", step, u.count, len(model))
 		}
+	}
+	if reach > 1000 && strays < 10 {
+		t.Errorf("at most %d strays: the test is not about them", strays)
+	}
+}
+
+func checkFrom(t *testing.T, u *unacked, model map[uint64]uint64, from uint64) {
+	t.Helper()
+	var want []uint64
+	for tag := range model {
+		if tag >= from {
+			want = append(want, tag)
+		}
+	}
+	slices.Sort(want)
+	if got := slices.Collect(u.from(from, 0)); !slices.Equal(got, want) {
+		t.Fatalf("from %d: got %v, want %v", from, got, want)
 	}
 }
 
@@ -83,14 +114,11 @@ func TestOneForgottenDeliveryKeepsLittle(t *testing.T) {
 	for range 100_000 {
 		u.take(u.add(slot{subscription: held}))
 	}
-	chunks := 0
-	for _, c := range u.chunks {
-		if c != nil {
-			chunks++
-		}
+	if u.count != 1 || u.live+len(u.strays) != 1 || cap(u.chunks) > 4*placesAtLeast {
+		t.Fatalf("%d deliveries in %d chunks, %d strays and %d places", u.count, u.live, len(u.strays), cap(u.chunks))
 	}
-	if u.count != 1 || chunks != 1 {
-		t.Fatalf("%d deliveries in %d chunks", u.count, chunks)
+	if s, ok := u.take(1); !ok || s.subscription != held || len(u.strays) != 0 {
+		t.Fatal("the one that was forgotten is not found")
 	}
 }
 
