@@ -18,8 +18,9 @@ type transaction struct {
 	also      map[int][]string // further routing keys, by message
 	size      int              // bytes that its record takes, roughly
 
-	ends   []ending
-	ending map[uint64]struct{} // delivery tags in ends: they stay unacknowledged until the commit
+	ends    []ending
+	ending  map[uint64]struct{} // delivery tags in ends: they stay unacknowledged until the commit
+	through uint64              // what is unacknowledged up to this tag is in ends: no "multiple" looks at it again
 }
 
 // ending is how one delivery is to end.
@@ -89,6 +90,12 @@ func (ch *channel) endLater(tag uint64, multiple bool, how queue.Outcome) error 
 	if !known {
 		return failure(wire.PreconditionFailed, "unknown delivery tag %d", tag)
 	}
+	if multiple {
+		tx.through = max(tx.through, tag)
+		if tag == 0 {
+			tx.through = ch.unacked.last
+		}
+	}
 	size := 0
 	for _, each := range tags {
 		tx.ends = append(tx.ends, ending{each, how})
@@ -113,7 +120,7 @@ func (ch *channel) open(tag uint64, multiple bool) (tags []uint64, known bool) {
 			return nil, false
 		}
 	}
-	for each := range ch.unacked.from(0, tag) {
+	for each := range ch.unacked.from(ch.tx.through+1, tag) {
 		if _, ended := ch.tx.ending[each]; !ended {
 			tags = append(tags, each)
 		}

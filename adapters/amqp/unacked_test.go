@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -136,5 +137,50 @@ func TestSteadyUnackedAllocatesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(1000, func() { u.take(u.add(slot{subscription: held})) }); n != 0 {
 		t.Fatalf("%v allocations per delivery", n)
+	}
+}
+
+// TestTransactionEndsWhatIsOpen compares what acknowledgements of a transaction end with a set of what is open.
+func TestTransactionEndsWhatIsOpen(t *testing.T) {
+	_, ch := testChannel(t)
+	random := rand.New(rand.NewPCG(3, 4))
+	ch.tx = &transaction{ending: map[uint64]struct{}{}}
+	open := map[uint64]bool{}
+	held := &queue.Subscription{}
+	for step := range 20_000 {
+		if random.IntN(2) == 0 {
+			open[ch.unacked.add(slot{subscription: held})] = true
+		}
+		if random.IntN(500) == 0 { // a rollback
+			for tag := range ch.tx.ending {
+				open[tag] = true
+			}
+			ch.tx = &transaction{ending: map[uint64]struct{}{}}
+		}
+		last := ch.unacked.last
+		tag, multiple := last-min(last, uint64(random.IntN(20))), random.IntN(5) == 0
+		want := 0
+		for each := range open {
+			if each == tag || multiple && (tag == 0 || each <= tag) {
+				want++
+			}
+		}
+		known := open[tag] || multiple && tag == 0
+		before := len(ch.tx.ends)
+		if err := ch.settle(tag, multiple, queue.Ack); (err == nil) != known {
+			t.Fatalf("step %d: end of %d (multiple %v): %v", step, tag, multiple, err)
+		}
+		if !known {
+			want = 0
+		}
+		if got := ch.tx.ends[before:]; len(got) != want || !slices.IsSortedFunc(got, func(a, b ending) int { return cmp.Compare(a.tag, b.tag) }) {
+			t.Fatalf("step %d: end of %d (multiple %v) ended %v, want %d", step, tag, multiple, got, want)
+		}
+		for _, e := range ch.tx.ends[before:] {
+			if !open[e.tag] {
+				t.Fatalf("step %d: %d ended twice", step, e.tag)
+			}
+			delete(open, e.tag)
+		}
 	}
 }
