@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"tridge/adapters/amqp/wire"
+	"tridge/core/message"
 	"tridge/core/queue"
 )
 
@@ -55,98 +56,6 @@ func TestDeliveryIsWhatWasPublished(t *testing.T) {
 			t.Errorf("%+v, %d references in the log", s, b.log.Living())
 		}
 	})
-}
-
-func TestPrefetchOfConsumers(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
-		c := b.dial()
-		c.queue("q", "a", "b", "c", "d", "e")
-		c.prefetch(2, false)
-		c.consume("q", false)
-		c.bodies("a", "b")
-		c.prefetch(1, false) // of consumers started from now on only
-		c.quiet()
-		c.ack(1, false)
-		c.bodies("c")
-		c.quiet()
-		c.ack(0, true)
-		c.bodies("d", "e")
-		if s := b.stats("q"); s.Unacked != 2 {
-			t.Errorf("%+v", s)
-		}
-	})
-}
-
-func TestPrefetchOfTheChannel(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
-		c := b.dial()
-		c.queue("q", "a", "b", "c", "d")
-		c.prefetch(1, true)
-		c.consume("q", false)
-		c.bodies("a")
-		c.quiet()
-		c.prefetch(3, true) // at once, also for consumers that are there
-		c.bodies("b", "c")
-		c.quiet()
-		c.ack(2, true)
-		c.bodies("d")
-	})
-}
-
-// TestNoAckConsumerWaitsForTheChannel: what it gets takes no room of the channel's, but it gets nothing while there is none.
-func TestNoAckConsumerWaitsForTheChannel(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
-		c := b.dial()
-		c.queue("q", "a")
-		c.queue("free", "b", "c")
-		c.prefetch(1, true)
-		c.consume("q", false)
-		tag := c.bodies("a")
-		c.call(&wire.BasicConsume{Queue: "free", ConsumerTag: "free", NoAck: true}, &wire.BasicConsumeOK{})
-		c.quiet()
-		c.ack(tag, false)
-		c.bodies("b", "c")
-	})
-}
-
-// TestConsumersShareTheRoomOfTheirChannel has two take turns at a prefetch of one.
-func TestConsumersShareTheRoomOfTheirChannel(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
-		c := b.dial()
-		c.queue("q", "1", "2", "3", "4", "5", "6", "7", "8")
-		c.prefetch(1, true)
-		got := map[string]int{}
-		for _, tag := range []string{"a", "b"} {
-			c.send(1, &wire.BasicConsume{Queue: "q", ConsumerTag: tag, NoWait: true})
-		}
-		for range 8 {
-			m, _ := c.delivery()
-			got[m.ConsumerTag]++
-			c.ack(m.DeliveryTag, false)
-		}
-		if got["a"] != 4 || got["b"] != 4 {
-			t.Errorf("deliveries %v, want 4 each", got)
-		}
-	})
-}
-
-// TestConsumersComeBeforeWhatFollowsOnTheirChannel: what was published before a get or a cancel is delivered before its answer.
-func TestConsumersComeBeforeWhatFollowsOnTheirChannel(t *testing.T) {
-	for _, noAck := range []bool{true, false} {
-		inBubble(t, Limits{}, func(b *bench) {
-			c := b.dial()
-			c.queue("q")
-			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "c", NoAck: noAck}, &wire.BasicConsumeOK{})
-			c.publish("", "q", durable, "a")
-			c.send(1, &wire.BasicGet{Queue: "q"})
-			c.bodies("a")
-			c.expect(1, &wire.BasicGetEmpty{})
-			c.publish("", "q", durable, "b")
-			c.send(1, &wire.BasicCancel{ConsumerTag: "c"})
-			c.bodies("b")
-			c.expect(1, &wire.BasicCancelOK{})
-		})
-	}
 }
 
 func TestGetIgnoresPrefetch(t *testing.T) {
@@ -312,28 +221,6 @@ func TestCancelEndsDeliveries(t *testing.T) {
 	})
 }
 
-// Otherwise what a client holds after cancel-ok, and with it what the next consumer gets first, would be chance.
-func TestRoomMadeBeforeCancelIsFilledBeforeCancelOK(t *testing.T) {
-	inBubble(t, Limits{}, func(b *bench) {
-		c := b.dial()
-		for range 50 { // it is a race between two goroutines when nothing decides it
-			c.call(&wire.BasicQos{PrefetchCount: 3}, &wire.BasicQosOK{})
-			c.queue("q", "1", "2", "3", "4", "5", "6")
-			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
-			last := c.bodies("1", "2", "3")
-			said := (&wire.BasicAck{DeliveryTag: last - 2}).AppendFrame(nil, 1)
-			said = (&wire.BasicAck{DeliveryTag: last - 1}).AppendFrame(said, 1)
-			c.write((&wire.BasicCancel{ConsumerTag: "t"}).AppendFrame(said, 1))
-			c.bodies("4", "5")
-			c.expect(1, &wire.BasicCancelOK{})
-			if s := b.stats("q"); s.Ready != 1 || s.Unacked != 3 {
-				t.Fatalf("%+v", s)
-			}
-			c.call(&wire.QueueDelete{Queue: "q"}, &wire.QueueDeleteOK{})
-		}
-	})
-}
-
 func TestConsumerHearsThatItsQueueIsGone(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c, other := b.dial(), b.dial()
@@ -473,20 +360,14 @@ func TestHeadersOverFrameMaxAreRejectedAndCounted(t *testing.T) {
 	})
 }
 
-func TestStarvedConsumerCanBeCancelled(t *testing.T) {
+// TestConsumerArgumentsWithoutAMeaning: no-local and what is about other nodes are taken and change nothing, as with RabbitMQ.
+func TestConsumerArgumentsWithoutAMeaning(t *testing.T) {
 	inBubble(t, Limits{}, func(b *bench) {
 		c := b.dial()
-		c.queue("q", "a", "b", "c")
-		c.prefetch(1, true)
-		c.consume("q", false)
-		c.bodies("a")
-		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "other"}, &wire.BasicConsumeOK{})
-		c.quiet()
-		c.call(&wire.BasicCancel{ConsumerTag: "t"}, &wire.BasicCancelOK{})
-		c.ack(1, false)
-		m, got := c.delivery()
-		if m.ConsumerTag != "other" || string(got.body) != "b" {
-			t.Errorf("got %q for %s", got.body, m.ConsumerTag)
-		}
+		c.queue("q")
+		arguments := message.AppendField(message.Headers(nil), "x-cancel-on-ha-failover", message.BoolValue(true))
+		c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t", NoLocal: true, Arguments: arguments}, &wire.BasicConsumeOK{})
+		c.publish("", "q", durable, "one's own")
+		c.bodies("one's own")
 	})
 }

@@ -153,6 +153,7 @@ func TestRejectPublishToTheDeadLetterExchange(t *testing.T) {
 		if reason, _ := death.String(); string(body.body) != "b" || reason != "maxlen" {
 			t.Errorf("%q died of %q", body.body, reason)
 		}
+		synctest.Wait() // get-ok is said before the message is settled
 		if b.log.Living() != 1 {
 			t.Errorf("%d references left in the log", b.log.Living())
 		}

@@ -330,3 +330,71 @@ func TestCommitOfPublishesWaitsForTheGate(t *testing.T) {
 		}
 	})
 }
+
+// TestCommitUnderWayOutlivesItsChannel: a close is answered after it, and of a connection that breaks off it is safe all the same.
+func TestCommitUnderWayOutlivesItsChannel(t *testing.T) {
+	for what, end := range map[string]func(c *client){
+		"the channel is closed": func(c *client) { c.send(1, &wire.ChannelClose{}) },
+		"the peer has gone":     func(c *client) { _ = c.socket.Close() },
+	} {
+		inBubble(t, Limits{}, func(b *bench) {
+			c := b.dial()
+			c.queue("q", "a")
+			c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+			c.bodies("a")
+			c.send(1, &wire.BasicCancel{ConsumerTag: "t", NoWait: true})
+			c.send(1, &wire.BasicAck{DeliveryTag: 1})
+			c.publish("", "q", durable, "m")
+			b.log.Hold()
+			c.send(1, &wire.TxCommit{})
+			c.publish("", "q", durable, "of the next transaction")
+			end(c)
+			synctest.Wait()
+			b.log.Sync()
+			if what == "the channel is closed" {
+				c.expect(1, &wire.TxCommitOK{})
+				c.expect(1, &wire.ChannelCloseOK{})
+				c.openChannel(1)
+				c.quiet()
+			} else {
+				<-c.served
+			}
+			if s := b.stats("q"); s.Acked != 1 || s.Unacked != 0 || s.Ready != 1 {
+				t.Errorf("%s: %+v", what, s)
+			}
+		})
+	}
+}
+
+// TestWhatIsKeptBehindACommitIsBounded, however much comes before the disk has answered.
+func TestWhatIsKeptBehindACommitIsBounded(t *testing.T) {
+	inBubble(t, Limits{Transaction: 50_000}, func(b *bench) {
+		c := b.dial()
+		c.queue("q")
+		c.call(&wire.TxSelect{}, &wire.TxSelectOK{})
+		c.publish("", "q", durable, "m")
+		b.log.Hold()
+		c.send(1, &wire.TxCommit{})
+		go func() {
+			for range 5000 {
+				frames := (&wire.BasicPublish{RoutingKey: "q"}).AppendFrame(nil, 1)
+				frames, _ = wire.AppendContent(frames, 1, &durable, []byte("n"), wire.DefaultFrameMax)
+				if _, err := c.socket.Write(frames); err != nil {
+					return
+				}
+			}
+		}()
+		c.quiet() // the channel's end comes after its commit, and until then nothing is read
+		b.log.Sync()
+		c.expect(1, &wire.TxCommitOK{})
+		var m wire.ChannelClose
+		if c.expect(1, &m); m.ReplyText != "PRECONDITION_FAILED - transaction is larger than 50000 octets" {
+			t.Errorf("got %q", m.ReplyText)
+		}
+		synctest.Wait()
+		if s := b.stats("q"); s.Ready != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

@@ -10,6 +10,47 @@ import (
 	"tridge/core/session"
 )
 
+// TestConsumersComeBeforeWhatFollowsOnTheirChannel: what was published before a get or a cancel is delivered before its answer.
+func TestConsumersComeBeforeWhatFollowsOnTheirChannel(t *testing.T) {
+	for _, noAck := range []bool{true, false} {
+		inBubble(t, Limits{}, func(b *bench) {
+			c := b.dial()
+			c.queue("q")
+			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "c", NoAck: noAck}, &wire.BasicConsumeOK{})
+			c.publish("", "q", durable, "a")
+			c.send(1, &wire.BasicGet{Queue: "q"})
+			c.bodies("a")
+			c.expect(1, &wire.BasicGetEmpty{})
+			c.publish("", "q", durable, "b")
+			c.send(1, &wire.BasicCancel{ConsumerTag: "c"})
+			c.bodies("b")
+			c.expect(1, &wire.BasicCancelOK{})
+		})
+	}
+}
+
+// Otherwise what a client holds after cancel-ok, and with it what the next consumer gets first, would be chance.
+func TestRoomMadeBeforeCancelIsFilledBeforeCancelOK(t *testing.T) {
+	inBubble(t, Limits{}, func(b *bench) {
+		c := b.dial()
+		for range 50 { // it is a race between two goroutines when nothing decides it
+			c.call(&wire.BasicQos{PrefetchCount: 3}, &wire.BasicQosOK{})
+			c.queue("q", "1", "2", "3", "4", "5", "6")
+			c.call(&wire.BasicConsume{Queue: "q", ConsumerTag: "t"}, &wire.BasicConsumeOK{})
+			last := c.bodies("1", "2", "3")
+			said := (&wire.BasicAck{DeliveryTag: last - 2}).AppendFrame(nil, 1)
+			said = (&wire.BasicAck{DeliveryTag: last - 1}).AppendFrame(said, 1)
+			c.write((&wire.BasicCancel{ConsumerTag: "t"}).AppendFrame(said, 1))
+			c.bodies("4", "5")
+			c.expect(1, &wire.BasicCancelOK{})
+			if s := b.stats("q"); s.Ready != 1 || s.Unacked != 3 {
+				t.Fatalf("%+v", s)
+			}
+			c.call(&wire.QueueDelete{Queue: "q"}, &wire.QueueDeleteOK{})
+		}
+	})
+}
+
 // TestNobodyWaitsForEverForATurn: a get and a cancel wait for the writer, and the writer for a peer that does not read. A drain
 // and the writer's own patience end that.
 func TestNobodyWaitsForEverForATurn(t *testing.T) {
