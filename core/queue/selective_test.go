@@ -2,7 +2,9 @@ package queue_test
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"tridge/core/message"
 	"tridge/core/queue"
@@ -131,5 +133,36 @@ func BenchmarkSelectiveConsumerOfADeepQueue(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*depth.messages), "ns/message")
 		})
+	}
+}
+
+// TestSlowTestsLetOthersAtTheQueue has each test take a millisecond: whoever wants the queue's lock need not wait for all.
+func TestSlowTestsLetOthersAtTheQueue(t *testing.T) {
+	const messages = 100
+	l := queuetest.NewLog()
+	q := newQueue(t, "q", 1, l, queue.Options{})
+	for range messages {
+		put(t, q, l, "x")
+	}
+	var tested atomic.Int32
+	seen := make(chan int32, 1)
+	selective, _ := subscribe(t, q, queue.SubscribeOptions{Match: func(*message.Message) bool {
+		if tested.Add(1) == 1 {
+			wants := make(chan struct{})
+			go func() {
+				close(wants)
+				q.Stats()
+				seen <- tested.Load()
+			}()
+			<-wants
+		}
+		time.Sleep(time.Millisecond)
+		return false
+	}})
+	if n, err := selective.Take(make([]queue.Delivery, 1)); n != 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	if n := <-seen; n >= messages {
+		t.Errorf("%d tests before anybody else got at the queue", n)
 	}
 }

@@ -183,8 +183,12 @@ func (s *Subscription) takeFront(dst []Delivery) (n int, expired []Delivery, err
 	return n, expired, nil
 }
 
-// testsAtOnce is how many messages a selective subscription tests before it lets others at the queue.
-const testsAtOnce = 128
+// A selective subscription lets others at the queue after testsAtOnce messages, or when it looks after some of them and
+// finds that its tests take long.
+const (
+	testsAtOnce = 128
+	testsToLook = 16
+)
 
 // takeMatching walks on from the entry tested last. What is not in memory is read with the lock released:
 // another consumer may take it meanwhile, or the subscription end. With an error come the tokens taken so far, which
@@ -192,10 +196,12 @@ const testsAtOnce = 128
 func (s *Subscription) takeMatching(dst []Delivery) (n int, expired []Delivery, err error) {
 	q := s.queue
 	clock, tested := now(), 0
+	since := clock
 	for n < len(dst) && len(expired) < expiredAtOnce {
-		if tested++; tested%testsAtOnce == 0 {
+		if tested++; tested%testsAtOnce == 0 || tested%testsToLook == 0 && now() != since {
 			q.mu.Unlock() // a deep queue that has nothing for this one has something for others
 			q.mu.Lock()
+			since = now()
 			if q.closed || s.closed {
 				return n, expired, ErrClosed
 			}

@@ -62,13 +62,10 @@ func newPattern(text string, escape rune) (p pattern, ok bool) {
 	return p, !escaped
 }
 
-// patience bounds the work of one match: a text of a hundred kilobytes and a pattern of places would else take seconds,
-// with the queue's lock held.
-const patience = 1 << 20
-
 // match finds the parts in s from left to right: each at the first place where it fits leaves most for those behind
 // it. The answer is unknown when that takes too much work.
-func (p *pattern) match(s string) truth {
+func (p *pattern) match(s string, e *evaluation) truth {
+	e.costs(1 + len(s)/textStep)
 	parts := p.parts
 	switch {
 	case len(parts) == 0:
@@ -88,10 +85,9 @@ func (p *pattern) match(s string) truth {
 	if p.tiedLast {
 		last, parts = parts[len(parts)-1], parts[:len(parts)-1]
 	}
-	work := patience
 	for i := range parts {
-		from, n := parts[i].index(s, &work)
-		if work <= 0 {
+		from, n := parts[i].index(s, e)
+		if e.spent() {
 			return maybe
 		}
 		if from < 0 {
@@ -132,8 +128,8 @@ func (q *part) suffix(s string) bool {
 	return true
 }
 
-// index returns where in s the first q is, and its bytes; -1 when there is none. It takes from work what it costs.
-func (q *part) index(s string, work *int) (from, n int) {
+// index returns where in s the first q is, and its bytes; -1 when there is none, or the work is spent.
+func (q *part) index(s string, e *evaluation) (from, n int) {
 	if q.each == nil {
 		return strings.Index(s, q.text), len(q.text)
 	}
@@ -141,7 +137,7 @@ func (q *part) index(s string, work *int) (from, n int) {
 		if n, ok := q.prefix(s[from:]); ok {
 			return from, n
 		}
-		if *work -= len(q.each); *work <= 0 {
+		if e.costs(len(q.each)); e.spent() {
 			return -1, 0
 		}
 		_, size := utf8.DecodeRuneInString(s[from:])

@@ -1,27 +1,20 @@
 package selector
 
-import (
-	"math"
-
-	"tridge/core/message"
-)
+import "math"
 
 // node is one expression of a parsed selector.
 type node interface {
-	eval(m *message.Message) value
+	eval(e *evaluation) value
 }
 
 type (
 	literal struct{ value value }
-	// property is an identifier: what it stands for was found out when the selector was parsed.
-	property struct {
-		name   string
-		source source
-	}
-	not    struct{ of node }
-	and    struct{ all []node }
-	or     struct{ any []node }
-	isNull struct{ of node }
+	// property is an identifier, by its place in Selector.names.
+	property struct{ place int }
+	not      struct{ of node }
+	and      struct{ all []node }
+	or       struct{ any []node }
+	isNull   struct{ of node }
 	// comparison is a relational operator.
 	comparison struct {
 		operator operator
@@ -30,7 +23,7 @@ type (
 	between struct{ of, low, high node }
 	in      struct {
 		of   node
-		list []value
+		list *list
 	}
 	like struct {
 		of      node
@@ -43,38 +36,46 @@ type (
 	negative struct{ of node }
 )
 
-func (n literal) eval(*message.Message) value { return n.value }
+func (n literal) eval(*evaluation) value { return n.value }
 
-func (n property) eval(m *message.Message) value { return n.source.of(m, n.name) }
+func (n property) eval(e *evaluation) value { return e.property(n.place) }
 
-func (n not) eval(m *message.Message) value { return n.of.eval(m).truth().not().value() }
+func (n not) eval(e *evaluation) value { return n.of.eval(e).truth().not().value() }
 
-func (n and) eval(m *message.Message) value {
+func (n and) eval(e *evaluation) value {
 	result := yes
 	for _, each := range n.all {
-		if result = min(result, each.eval(m).truth()); result == no {
+		if e.costs(1); e.spent() {
+			return value{}
+		}
+		if result = min(result, each.eval(e).truth()); result == no {
 			break
 		}
 	}
 	return result.value()
 }
 
-func (n or) eval(m *message.Message) value {
+func (n or) eval(e *evaluation) value {
 	result := no
 	for _, each := range n.any {
-		if result = max(result, each.eval(m).truth()); result == yes {
+		if e.costs(1); e.spent() {
+			return value{}
+		}
+		if result = max(result, each.eval(e).truth()); result == yes {
 			break
 		}
 	}
 	return result.value()
 }
 
-func (n isNull) eval(m *message.Message) value {
-	return truthOf(n.of.eval(m).kind == unknown).value()
+func (n isNull) eval(e *evaluation) value {
+	return truthOf(n.of.eval(e).kind == unknown).value()
 }
 
-func (n comparison) eval(m *message.Message) value {
-	return n.operator.holds(n.a.eval(m), n.b.eval(m)).value()
+func (n comparison) eval(e *evaluation) value {
+	a, b := n.a.eval(e), n.b.eval(e)
+	e.costs(1 + min(len(a.s), len(b.s))/textStep)
+	return n.operator.holds(a, b).value()
 }
 
 // holds applies a relational operator.
@@ -107,34 +108,34 @@ func (o operator) holds(a, b value) truth {
 }
 
 // eval of BETWEEN is that of low <= x AND x <= high.
-func (n between) eval(m *message.Message) value {
-	v := n.of.eval(m)
-	return min(atLeast.holds(v, n.low.eval(m)), atMost.holds(v, n.high.eval(m))).value()
+func (n between) eval(e *evaluation) value {
+	v := n.of.eval(e)
+	e.costs(2 + len(v.s)/textStep)
+	return min(atLeast.holds(v, n.low.eval(e)), atMost.holds(v, n.high.eval(e))).value()
 }
 
-func (n in) eval(m *message.Message) value {
-	v := n.of.eval(m)
+func (n in) eval(e *evaluation) value {
+	v := n.of.eval(e)
 	if v.kind == unknown {
 		return value{}
 	}
-	for i := range n.list {
-		if equal.holds(v, n.list[i]) == yes {
-			return yes.value()
-		}
-	}
-	return no.value()
+	e.costs(1 + len(v.s)/textStep)
+	return truthOf(n.list.has(v)).value()
 }
 
-func (n like) eval(m *message.Message) value {
-	v := n.of.eval(m)
+func (n like) eval(e *evaluation) value {
+	v := n.of.eval(e)
 	if !v.isText() {
 		return value{}
 	}
-	return n.pattern.match(v.s).value()
+	return n.pattern.match(v.s, e).value()
 }
 
-func (n negative) eval(m *message.Message) value {
-	switch v := n.of.eval(m).asNumber(); v.kind {
+func (n negative) eval(e *evaluation) value { return n.of.eval(e).negated() }
+
+// negated is unknown of what is no number.
+func (v value) negated() value {
+	switch v := v.asNumber(); v.kind {
 	case integer:
 		if v.i == math.MinInt64 {
 			return value{kind: decimal, f: -float64(v.i)}
@@ -147,8 +148,8 @@ func (n negative) eval(m *message.Message) value {
 }
 
 // eval of arithmetic with what is no number is unknown, and so is a division of integers by zero.
-func (n arithmetic) eval(m *message.Message) value {
-	a, b := n.a.eval(m).asNumber(), n.b.eval(m).asNumber()
+func (n arithmetic) eval(e *evaluation) value {
+	a, b := n.a.eval(e).asNumber(), n.b.eval(e).asNumber()
 	if a.kind == unknown || b.kind == unknown {
 		return value{}
 	}

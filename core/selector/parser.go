@@ -11,8 +11,24 @@ import (
 // comparisons, + and -, * and /, signs (JMS 2.0, section 3.8.1.1).
 type parser struct {
 	lexer
-	token token // the one to look at
-	depth int
+	token  token // the one to look at
+	depth  int
+	names  []name
+	places map[string]int // of names
+}
+
+// property returns the node of an identifier.
+func (p *parser) property(text string) node {
+	place, known := p.places[text]
+	if !known {
+		if p.places == nil {
+			p.places = map[string]int{}
+		}
+		place = len(p.names)
+		p.places[text] = place
+		p.names = append(p.names, name{text, sourceOf(text)})
+	}
+	return property{place}
 }
 
 // operand is an expression and what is known about its type.
@@ -320,7 +336,7 @@ func (p *parser) in(o operand) (operand, *Error) {
 	if err := p.expect(symbol, ")"); err != nil {
 		return o, err
 	}
-	return condition(in{o.node, list}, o)
+	return condition(in{o.node, newList(list)}, o)
 }
 
 func (p *parser) like(o operand) (operand, *Error) {
@@ -426,7 +442,7 @@ func (p *parser) sign() (operand, *Error) {
 		return o, nil
 	}
 	if l, isLiteral := o.node.(literal); isLiteral {
-		o.node = literal{negative{l}.eval(nil)}
+		o.node = literal{l.value.negated()}
 		return o, nil
 	}
 	o, err = combined(negative{o.node}, o)
@@ -441,7 +457,7 @@ func (p *parser) primary() (operand, *Error) {
 	case t.kind == symbol && t.text == "(":
 		return p.parenthesis()
 	case t.kind == identifier:
-		o.node, o.condition, o.number = property{t.text, sourceOf(t.text)}, true, true
+		o.node, o.condition, o.number = p.property(t.text), true, true
 	case t.kind == literalText:
 		o.node = literal{value{kind: text, s: t.text}}
 	case t.kind == literalNumber:

@@ -2,6 +2,7 @@ package selector
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func TestGrammar(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := s.condition.eval(m).truth(); got != test.want {
+			if got := s.of(m); got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 			if s.Match(m) != (test.want == yes) || s.String() != test.text {
@@ -191,6 +192,66 @@ func TestWorkOfAMatchIsBounded(t *testing.T) {
 	}
 }
 
+// TestWorkOfAWholeSelectorIsBounded gives each condition little to do, and many of them.
+func TestWorkOfAWholeSelectorIsBounded(t *testing.T) {
+	headers := message.BeginHeaders(nil)
+	for i := range 900 {
+		headers = message.AppendStringField(headers, fmt.Sprintf("h%d", i), "1")
+	}
+	m := &message.Message{Head: message.AppendStringField(headers, "a", strings.Repeat("a", 50<<10))}
+	var names strings.Builder
+	for i := range 1500 {
+		fmt.Fprintf(&names, "n%d=1 OR ", i)
+	}
+	for _, conditions := range []string{
+		names.String(),
+		strings.Repeat("a LIKE '%_b_%' OR ", 800),
+		strings.Repeat("a NOT LIKE '%b' AND ", 700) + "h1 = 2 OR ",
+		"(h1 = 1 AND (" + strings.Repeat("a <> 'x' AND ", 3) + names.String() + "h1 = 2)) OR ",
+	} {
+		for _, end := range []string{"TRUE", "h1 = 1"} {
+			s, err := Parse(conditions + end)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.of(m); got != maybe {
+				t.Errorf("%.30s… %s: got %d, want unknown", conditions, end, got)
+			}
+		}
+	}
+	for _, text := range []string{strings.Repeat("n=1 OR ", 2300) + "h899 = 1", "h1 IN (" + strings.Repeat("2,", 8000) + "1)"} {
+		if s, err := Parse(text); err != nil || !s.Match(m) {
+			t.Errorf("%.30s… is long and no work: %v", text, err)
+		}
+	}
+}
+
+// TestListHasWhatEqualsOneOfIt compares IN with a row of comparisons, for every pair of values.
+func TestListHasWhatEqualsOneOfIt(t *testing.T) {
+	var values []value
+	for _, n := range []int64{0, 1, -1, 5, 1 << 53, 1<<53 + 1, math.MaxInt64, math.MinInt64} {
+		values = append(values, value{kind: integer, i: n}, value{kind: decimal, f: float64(n)})
+	}
+	for _, f := range []float64{0.5, math.NaN(), math.Inf(1), math.Inf(-1), math.Copysign(0, -1)} {
+		values = append(values, value{kind: decimal, f: f})
+	}
+	for _, s := range []string{"", "0", "-0", "1", " 5 ", "5.0", "0.5", "red", "true", "NaN", "1e999", "9007199254740993"} {
+		values = append(values, value{kind: text, s: s}, value{kind: written, s: s})
+	}
+	values = append(values, value{kind: boolean, yes: true}, value{kind: opaque})
+	for _, item := range values {
+		if item.kind != text && item.kind != integer && item.kind != decimal {
+			continue // no literal of a list
+		}
+		l := newList([]value{item, {kind: text, s: "another"}, {kind: integer, i: 77}})
+		for _, v := range values {
+			if got, want := l.has(v), equal.holds(v, item) == yes; got != want {
+				t.Errorf("%+v IN (%+v): %v", v, item, got)
+			}
+		}
+	}
+}
+
 func TestEvaluatingAllocatesNothing(t *testing.T) {
 	m := sample()
 	for _, text := range []string{
@@ -224,7 +285,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		got := s.condition.eval(m).truth()
+		got := s.of(m)
 		opposite, err := Parse("NOT (" + text + ")")
 		if err != nil {
 			if strings.Contains(err.Error(), "deep") || strings.Contains(err.Error(), "operators") || strings.Contains(err.Error(), "at most") {
@@ -232,7 +293,7 @@ func FuzzParse(f *testing.F) {
 			}
 			t.Fatalf("%q is a selector, and its opposite is not: %v", text, err)
 		}
-		if other := opposite.condition.eval(m).truth(); other != got.not() {
+		if other := opposite.of(m); other != got.not() {
 			t.Fatalf("%q is %d and its opposite %d", text, got, other)
 		}
 	})
