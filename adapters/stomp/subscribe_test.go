@@ -2,6 +2,7 @@ package stomp
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -340,6 +341,51 @@ func TestConnectionsThatDieLoseNothing(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestUnsettledMessagesOfTheLogAreNotMemory: a client may leave 65,535 of 128 MiB each unsettled.
+func TestUnsettledMessagesOfTheLogAreNotMemory(t *testing.T) {
+	h := newHouse(t)
+	c := h.connect(wire.V12)
+	c.fill("a", 1)
+	c.receipted("SEND\ndestination:/queue/a\npersistent:true\nreceipt:r\n\ndurable\x00")
+	taking, err := h.queue("a").Subscribe(nobody{}, queue.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taking.Close()
+	batch := make([]queue.Delivery, 2)
+	if n, err := taking.Take(batch); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	s := &subscription{conn: newConn(h.server, near), mode: ackIndividual, taking: taking}
+	s.record(batch)
+	if kept := s.unsettled.list; kept[0].delivery.Message == nil || kept[1].delivery.Message != nil {
+		t.Error("what the log has is kept, or what it has not is not")
+	}
+	if batch[1].Message == nil {
+		t.Fatal("it cannot be sent any more")
+	}
+	if got, want := s.unsettled.list[1].delivery.Size(), batch[1].Message.Size(); got < want || got > want+100 {
+		t.Errorf("it is said to take %d bytes, want some %d", got, want)
+	}
+	back := s.unsettled.takeAll(nil)
+	if _, err := taking.Settle(back, queue.Requeue); err != nil {
+		t.Fatal(err)
+	}
+	c.write("SUBSCRIBE\nid:s\nack:client-individual\ndestination:/queue/a\n\n\x00")
+	c.message("0", "redelivered:true")
+	last := c.message("durable", "redelivered:true")
+	c.write("%s", ackFrame(wire.V12, wire.Nack, last))
+	c.message("durable", "redelivered:true")
+}
+
+// nobody is woken and does nothing.
+type nobody struct{}
+
+func (nobody) Wake() {}
 
 func TestUnsettledMemoryFollowsWhatIsUnsettled(t *testing.T) {
 	var u unsettled

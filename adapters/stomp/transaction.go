@@ -110,8 +110,8 @@ func (c *conn) settleLater(f *wire.Frame, id string, s *subscription, sequence u
 	}
 	for i := range tx.ends[before:] {
 		size += keepCost
-		if m := tx.ends[before+i].delivery.Message; m != nil && how == queue.Reject {
-			size += m.Size() // its dead letter becomes part of the record
+		if how == queue.Reject {
+			size += tx.ends[before+i].delivery.Size() // its dead letter becomes part of the record
 		}
 	}
 	if err := c.grow(tx, size); err != nil {

@@ -56,6 +56,14 @@ type Delivery struct {
 // Pos is where the message is in the log, zero when it is not.
 func (d *Delivery) Pos() Pos { return d.pos }
 
+// Size is how many bytes its message takes, roughly, also when Message is nil.
+func (d *Delivery) Size() int {
+	if d.Message != nil {
+		return d.Message.Size()
+	}
+	return int(d.size) + int(d.extra)<<extraUnit
+}
+
 // Subscription is one consumer's place at a queue. Take is called by one goroutine at a time; Settle and Close by any.
 type Subscription struct {
 	// immutable
