@@ -178,7 +178,6 @@ func TestNoReceiptForWhatWentBackToItsQueue(t *testing.T) {
 func TestDisconnectEndsDelivery(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect(wire.V12)
-	c.fill("a", 0)
 	c.receipted("SUBSCRIBE\nid:s\ndestination:/queue/a\nreceipt:s\n\n\x00")
 	h.log.Hold()
 	c.write("SEND\ndestination:/topic/nobody\npersistent:true\nx-mqtt-retain:true\n\nx\x00DISCONNECT\nreceipt:d\n\n\x00")
