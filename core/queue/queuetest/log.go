@@ -26,6 +26,11 @@ type Log struct {
 	rows     map[queue.Table]map[string][]byte
 	kept     map[queue.Table]map[string]queue.Pos // of rows that keep their message
 	records  int
+
+	remembers bool
+	history   []func(to *Log) // the records, for Until
+	safe      uint64          // the last of which somebody was told
+	asked     uint64          // the last of which somebody waits to be told
 }
 
 var _ queue.Log = (*Log)(nil)
@@ -47,7 +52,7 @@ func (l *Log) Hold() {
 func (l *Log) Sync() {
 	l.mu.Lock()
 	tickets := l.waiting
-	l.waiting = nil
+	l.waiting, l.safe = nil, max(l.safe, l.asked)
 	l.mu.Unlock()
 	for _, t := range tickets {
 		t.Done(nil)
@@ -158,6 +163,8 @@ func (l *Log) Append(m *message.Message, queues []uint32, rows ...queue.Row) (qu
 	if err := l.fits(queue.Publish{Message: m}); err != nil {
 		return queue.Pos{}, confirm.Receipt{}, err
 	}
+	own := queue.Publish{Message: m, Queues: slices.Clone(queues), Rows: slices.Clone(rows)}
+	l.remember(func(to *Log) { to.append(own.Message, own.Queues, own.Rows) })
 	return l.append(m, queues, rows), l.receipt(), nil
 }
 
@@ -214,6 +221,13 @@ func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Rece
 	if err := l.fits(tx.Publishes...); err != nil {
 		return dst, confirm.Receipt{}, err
 	}
+	own := copied(tx)
+	l.remember(func(to *Log) { to.apply(&own, nil) })
+	return l.apply(tx, dst), l.receipt(), nil
+}
+
+// apply does what tx says. mu is held.
+func (l *Log) apply(tx *queue.Tx, dst []queue.Pos) []queue.Pos {
 	for _, p := range tx.Publishes {
 		dst = append(dst, l.append(p.Message, p.Queues, p.Rows))
 	}
@@ -221,7 +235,7 @@ func (l *Log) AppendTx(tx *queue.Tx, dst []queue.Pos) ([]queue.Pos, confirm.Rece
 		l.ack(a.Queue, a.Pos)
 	}
 	l.setRows(tx.Rows, queue.Pos{})
-	return dst, l.receipt(), nil
+	return dst
 }
 
 func (l *Log) Ack(id uint32, ps []queue.Pos) (confirm.Receipt, error) {
@@ -230,6 +244,8 @@ func (l *Log) Ack(id uint32, ps []queue.Pos) (confirm.Receipt, error) {
 	if l.err != nil {
 		return confirm.Receipt{}, l.err
 	}
+	own := slices.Clone(ps)
+	l.remember(func(to *Log) { to.ack(id, own) })
 	l.ack(id, ps)
 	return l.receipt(), nil
 }
@@ -256,11 +272,14 @@ func (l *Log) Read(p queue.Pos) (*message.Message, error) {
 	return m, nil
 }
 
-func (l *Log) AfterSync(_ uint64, t confirm.Ticket) {
+func (l *Log) AfterSync(at uint64, t confirm.Ticket) {
 	l.mu.Lock()
 	held := l.held
 	if held {
 		l.waiting = append(l.waiting, t)
+		l.asked = max(l.asked, at)
+	} else {
+		l.safe = max(l.safe, at)
 	}
 	l.mu.Unlock()
 	if !held {
