@@ -134,14 +134,14 @@ func (b backlog) drainOne(g *gateway.Process) error {
 		return err
 	}
 	defer c.conn.Close()
-	seen := &ledger{}
+	seen := newLedger(producers, true)
 	var out []byte
 	for n, waiting := 0, 0; n < b.messages(); n++ {
 		body, err := c.next(c.in)
 		if err != nil {
 			return fmt.Errorf("after %d messages: %w", n, err)
 		}
-		if _, err := seen.note(body, b.size); err != nil {
+		if _, _, err := seen.note(body, b.size); err != nil {
 			return err
 		}
 		if waiting++; waiting == acknowledgeAt || c.in.Buffered() == 0 || n == b.messages()-1 {

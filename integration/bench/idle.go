@@ -61,13 +61,9 @@ func subscribed(g *gateway.Process, i int, persistent bool) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	topic := "devices/" + id
-	request := appendPacket(nil, 0x82, 2+2+len(topic)+1)
-	request = append(request, 0, 1, 0, byte(len(topic)))
-	request = append(append(request, topic...), 1)
-	if err := exchange(conn, in, request, "\x90\x00\x01\x01"); err != nil {
+	if err := subscribe(conn, in, "devices/"+id, 1); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("SUBSCRIBE: %w", err)
+		return nil, err
 	}
 	return conn, nil
 }

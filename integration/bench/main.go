@@ -75,7 +75,7 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 			return err
 		}
 	}
-	fmt.Fprintf(stdout, "%d bytes, %d producers, %d consumers, %v each, data in %s\n\n", o.size, producers, consumers, o.duration, directory)
+	fmt.Fprintf(stdout, "%d bytes, %d producers, %d consumers unless said, %v each, data in %s\n\n", o.size, producers, consumers, o.duration, directory)
 	fmt.Fprintf(stdout, "%-56s %12s %24s\n", "", "", "gateway, per message")
 	fmt.Fprintf(stdout, "%-56s %12s %8s %12s %8s\n", "workload", "messages/s", "CPU µs", "allocations", "bytes")
 	for _, w := range workloads() {

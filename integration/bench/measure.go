@@ -33,10 +33,13 @@ const stampSize = 16
 // load is one run of a workload.
 type load struct {
 	size      int
+	from, to  int   // producers and consumers
+	copies    int32 // deliveries of each message
 	producers []*producer
 	consumers []*consumer
-	windows   []*credit // by producer
-	ledgers   []*ledger // by consumer
+	arrivals  []atomic.Int32 // in a fan-out: deliveries of the messages under way, by number modulo its length
+	windows   []*credit      // by producer
+	ledgers   []*ledger      // by consumer
 	received  atomic.Uint64
 	ending    atomic.Bool // connections are closed
 	failure   chan error
@@ -64,7 +67,10 @@ func measure(ctx context.Context, w workload, o options, data string, stderr io.
 			return f, err
 		}
 	}
-	l := &load{size: o.size, failure: make(chan error, producers*2+consumers)}
+	l := &load{size: o.size, from: w.producers(), to: w.consumers(), copies: 1, failure: make(chan error, w.producers()*2+w.consumers())}
+	if w.fanOut {
+		l.copies, l.arrivals = int32(w.consumers()), make([]atomic.Int32, fanOutLag)
+	}
 	if err := l.open(w, g); err != nil {
 		return f, err
 	}
@@ -120,27 +126,36 @@ func fileName(r rune) rune {
 }
 
 func (l *load) open(w workload, g *gateway.Process) error {
-	for i := range consumers {
+	for i := range w.consumers() {
 		c, err := w.consumer(g, i)
 		if err != nil {
 			return fmt.Errorf("consumer: %w", err)
 		}
 		l.consumers = append(l.consumers, c)
-		l.ledgers = append(l.ledgers, &ledger{})
+		l.ledgers = append(l.ledgers, newLedger(w.producers(), !w.fanOut))
 	}
-	for i := range producers {
+	for i := range w.producers() {
 		p, err := w.producer(g, i)
 		if err != nil {
 			return fmt.Errorf("producer: %w", err)
 		}
-		limit := uint64(lag)
-		if p.confirms {
+		limit := uint64(lag * producers / max(producers, w.producers()))
+		if l.confirmed(p) {
 			limit = window
+		}
+		if w.fanOut {
+			limit = fanOutLag
 		}
 		l.producers = append(l.producers, p)
 		l.windows = append(l.windows, newCredit(limit))
 	}
 	return nil
+}
+
+// confirmed reports whether the confirms give a producer its credit. Where many send to few the consumers do, because else
+// all that is measured is how a queue grows.
+func (l *load) confirmed(p *producer) bool {
+	return p.confirms && l.copies == 1 && l.from <= l.to
 }
 
 func (l *load) start(all *sync.WaitGroup) {
@@ -150,7 +165,11 @@ func (l *load) start(all *sync.WaitGroup) {
 	for i, p := range l.producers {
 		all.Go(func() { l.fail(l.produce(p, i)) })
 		if p.confirms {
-			all.Go(func() { l.fail(l.confirm(p, l.windows[i])) })
+			w := l.windows[i]
+			if !l.confirmed(p) {
+				w = newCredit(math.MaxUint64)
+			}
+			all.Go(func() { l.fail(l.confirm(p, w)) })
 		}
 	}
 }
@@ -231,12 +250,18 @@ func (l *load) consume(c *consumer, seen *ledger) error {
 		if err != nil {
 			return err
 		}
-		from, err := seen.note(body, l.size)
+		from, n, err := seen.note(body, l.size)
 		if err != nil {
 			return err
 		}
 		l.received.Add(1)
-		if !l.producers[from].confirms {
+		switch {
+		case l.copies > 1:
+			if a := &l.arrivals[n%fanOutLag]; a.Add(1) == l.copies { // before the next message with its place is sent
+				a.Store(0)
+				l.windows[from].give(1)
+			}
+		case !l.confirmed(l.producers[from]):
 			l.windows[from].give(1)
 		}
 		if c.acknowledge == nil {
@@ -255,7 +280,7 @@ func (l *load) consume(c *consumer, seen *ledger) error {
 func (l *load) verify(ctx context.Context) error {
 	sent := uint64(0)
 	for _, w := range l.windows {
-		sent += w.stop()
+		sent += w.stop() * uint64(l.copies)
 	}
 	for deadline := time.Now().Add(30 * time.Second); l.received.Load() < sent; {
 		if time.Now().After(deadline) {
@@ -267,6 +292,9 @@ func (l *load) verify(ctx context.Context) error {
 	}
 	if got := l.received.Load(); got != sent {
 		return fmt.Errorf("%d messages arrived of %d sent", got, sent)
+	}
+	if l.copies > 1 { // each has seen every number once, because none came out of order
+		return nil
 	}
 	return disjoint(l.ledgers)
 }
@@ -333,35 +361,46 @@ func (c *credit) stop() uint64 {
 	return c.taken
 }
 
-// ledger is what one consumer has seen: a bit per message of each producer.
+// ledger is what one consumer has seen: a bit per message of each producer, where what others see is to be compared.
 type ledger struct {
-	seen [producers][]uint64
-	last [producers]uint64
+	seen [][]uint64
+	last []uint64
 }
 
-// note checks one body and returns whose it is.
-func (l *ledger) note(body []byte, size int) (from int, err error) {
-	if len(body) != size {
-		return 0, fmt.Errorf("a body of %d bytes arrived", len(body))
+func newLedger(producers int, compared bool) *ledger {
+	l := &ledger{last: make([]uint64, producers)}
+	if compared {
+		l.seen = make([][]uint64, producers)
 	}
-	from, n := int(binary.BigEndian.Uint64(body)), binary.BigEndian.Uint64(body[8:])
-	if from < 0 || from >= producers {
-		return 0, errors.New("a message that nobody sent")
+	return l
+}
+
+// note checks one body and returns whose it is, and which.
+func (l *ledger) note(body []byte, size int) (from int, n uint64, err error) {
+	if len(body) != size {
+		return 0, 0, fmt.Errorf("a body of %d bytes arrived", len(body))
+	}
+	from, n = int(binary.BigEndian.Uint64(body)), binary.BigEndian.Uint64(body[8:])
+	if from < 0 || from >= len(l.last) {
+		return 0, 0, errors.New("a message that nobody sent")
 	}
 	if n <= l.last[from] {
-		return 0, fmt.Errorf("message %d of producer %d came after message %d", n, from, l.last[from])
+		return 0, 0, fmt.Errorf("message %d of producer %d came after message %d", n, from, l.last[from])
 	}
 	l.last[from] = n
+	if l.seen == nil {
+		return from, n, nil
+	}
 	for uint64(len(l.seen[from])) <= n/64 {
 		l.seen[from] = append(l.seen[from], 0)
 	}
 	l.seen[from][n/64] |= 1 << (n % 64)
-	return from, nil
+	return from, n, nil
 }
 
 // disjoint checks that no message was seen twice. That none is missing follows from their number.
 func disjoint(ledgers []*ledger) error {
-	for from := range producers {
+	for from := range ledgers[0].last {
 		var union []uint64
 		for _, l := range ledgers {
 			for i, word := range l.seen[from] {
