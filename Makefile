@@ -95,6 +95,7 @@ nightly: ## what takes too long for every change, and 12 GB of disk
 	$(MAKE) conformance-mqtt
 	$(MAKE) conformance-stomp
 	go run ./integration/bench backlog -messages 10000000 -queues 100000
+	go run ./integration/bench bridge
 
 clean: ## remove what was built; data stays
 	rm -rf bin integration/node/node_modules

@@ -6,5 +6,8 @@
 // "bench backlog" measures what is left waiting instead: how fast it is taken in, the memory it takes, how soon after a
 // kill -9 it is served again, and how fast it is drained, beside the same of a few messages.
 //
+// "bench bridge" connects thousands of MQTT devices, in processes of their own, has each publish at QoS 1 into one work
+// queue of AMQP, and publishes to all of them.
+//
 // "bench idle" measures what peers cost that are connected and do nothing, and sessions whose clients are not there.
 package main

@@ -43,6 +43,12 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) erro
 	if len(arguments) > 0 && arguments[0] == "idle" {
 		return runIdle(ctx, arguments[1:], stdout, stderr)
 	}
+	if len(arguments) > 0 && arguments[0] == "bridge" {
+		return runBridge(ctx, arguments[1:], stdout, stderr)
+	}
+	if len(arguments) > 0 && arguments[0] == "devices" {
+		return runDevices(ctx, arguments[1:], os.Stdin, stdout, stderr)
+	}
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
