@@ -37,6 +37,15 @@ func roomy() *queue.Pager { return queue.NewPager(queue.PagerOptions{Memory: 1 <
 // paging returns a running pager that writes the smallest pages, and its file unless o has one.
 func paging(t testing.TB, o queue.PagerOptions) (*queue.Pager, *scratchFile) {
 	t.Helper()
+	p, file := newPager(t, o)
+	queue.PageSmall(p)
+	runPager(t, p)
+	return p, file
+}
+
+// newPager returns a pager as a broker has it, which does not run yet, and its file unless o has one.
+func newPager(t testing.TB, o queue.PagerOptions) (*queue.Pager, *scratchFile) {
+	t.Helper()
 	file := &scratchFile{}
 	if o.File == nil {
 		o.File = file
@@ -47,8 +56,11 @@ func paging(t testing.TB, o queue.PagerOptions) (*queue.Pager, *scratchFile) {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { t.Error(err) }
 	}
-	p := queue.NewPager(o)
-	queue.PageSmall(p)
+	return queue.NewPager(o), file
+}
+
+// runPager runs p until the test ends.
+func runPager(t testing.TB, p *queue.Pager) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -59,7 +71,6 @@ func paging(t testing.TB, o queue.PagerOptions) (*queue.Pager, *scratchFile) {
 		cancel()
 		<-done
 	})
-	return p, file
 }
 
 // scratchFile is a file in memory that fails when it is told to.

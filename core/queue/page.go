@@ -26,8 +26,9 @@ const (
 	maxCoded       = 1 + 8*binary.MaxVarintLen64 + 2 // of one entry, and more
 	checksumSize   = 4
 	// smallPage is the size below which a page waits in memory for more entries: a queue that gets one message now and
-	// then must not leave a page for each.
-	smallPage = 256
+	// then must not leave a page for each. What is that long has one unit of the scratch file, its checksum and the entry that
+	// made it so included: few take more than a dozen octets.
+	smallPage = slotUnit - checksumSize - 12
 )
 
 // page is guarded by the mu of the queue whose list it is in.
