@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,34 @@ import (
 	"tridge/core/queue"
 	"tridge/core/queue/queuetest"
 )
+
+func TestSelectiveTakesFromTheMiddle(t *testing.T) {
+	log := queuetest.NewLog()
+	q := newQueue(t, "q", 1, log, queue.Options{})
+	tested := map[string]int{}
+	odd, w := subscribe(t, q, queue.SubscribeOptions{Match: func(m *message.Message) bool {
+		tested[string(m.Body)]++
+		return m.Body[len(m.Body)-1]%2 == 1
+	}})
+	take(t, odd, 1)
+	for i := range 100 {
+		put(t, q, log, fmt.Sprint(i))
+	}
+	if w.wakes == 0 {
+		t.Fatal("never woken")
+	}
+	ds := take(t, odd, 10)
+	expect(t, ds, "1", "3", "5", "7", "9", "11", "13", "15", "17", "19")
+	settle(t, odd, ds[3:4], queue.Requeue)
+	expect(t, take(t, odd, 2), "7", "21")
+	all, _ := subscribe(t, q, queue.SubscribeOptions{Poll: true})
+	expect(t, take(t, all, 3), "0", "2", "4")
+	for body, n := range tested {
+		if n > 1 && body != "7" && len(body) > 1 && body > "20" {
+			t.Errorf("%s was tested %d times", body, n)
+		}
+	}
+}
 
 // pausedLog has the first Read of one message wait for the test.
 type pausedLog struct {
@@ -102,6 +131,53 @@ func TestDisjointSelectorsTestEachMessageOnce(t *testing.T) {
 					t.Errorf("consumer %d tested %d messages, %d were there", i, n, messages)
 				}
 			}
+		})
+	}
+}
+
+// anything is a selective subscription that wants all.
+func anything(priority int) queue.SubscribeOptions {
+	return queue.SubscribeOptions{Priority: priority, Match: func(*message.Message) bool { return true }}
+}
+
+// TestSelectiveConsumerIsWokenWhenTheSoleOneGoes has it wait for messages that were another's alone.
+func TestSelectiveConsumerIsWokenWhenTheSoleOneGoes(t *testing.T) {
+	log := queuetest.NewLog()
+	q := newQueue(t, "q", 1, log, queue.Options{})
+	sole, _ := subscribe(t, q, queue.SubscribeOptions{Sole: true})
+	s, w := subscribe(t, q, anything(0))
+	put(t, q, log, "a")
+	expect(t, take(t, s, 1))
+	before := w.wakes
+	sole.Close()
+	if w.wakes != before+1 {
+		t.Fatalf("woken %d times", w.wakes-before)
+	}
+	expect(t, take(t, s, 1), "a")
+}
+
+// TestSelectiveConsumerIsWokenWhenThoseBeforeItPass has it wait behind one of higher priority that has no credit left,
+// or goes.
+func TestSelectiveConsumerIsWokenWhenThoseBeforeItPass(t *testing.T) {
+	for name, pass := range map[string]func(t *testing.T, high *queue.Subscription){
+		"declines": func(t *testing.T, high *queue.Subscription) { take(t, high, 0) },
+		"goes":     func(_ *testing.T, high *queue.Subscription) { high.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := queuetest.NewLog()
+			q := newQueue(t, "q", 1, log, queue.Options{})
+			high, _ := subscribe(t, q, queue.SubscribeOptions{Priority: 1})
+			low, w := subscribe(t, q, anything(0))
+			expect(t, take(t, high, 1))
+			expect(t, take(t, low, 1))
+			put(t, q, log, "a")
+			expect(t, take(t, low, 1))
+			before := w.wakes
+			pass(t, high)
+			if w.wakes != before+1 {
+				t.Fatalf("woken %d times", w.wakes-before)
+			}
+			expect(t, take(t, low, 1), "a")
 		})
 	}
 }
