@@ -28,10 +28,25 @@ func (q *Local) times() *timing {
 // deadline is when a message put at clock expires: by its own word or the queue's, whichever is sooner; 0 for never.
 func (q *Local) deadline(own, clock int64) int64 {
 	l := q.laws() // once: mu need not be held
-	if !l.HasTTL || own != 0 && own <= clock+l.TTL {
+	return sooner(own, clock, l.TTL, l.HasTTL)
+}
+
+// formerDeadline is that of a message which came at that time, before the gateway started.
+func (q *Local) formerDeadline(own, came int64) int64 {
+	l := q.laws()
+	ttl, ok := l.TTL, l.HasTTL
+	if ok && l.FormerTTL != nil {
+		ttl, ok = l.FormerTTL(came)
+	}
+	return sooner(own, came, ttl, ok)
+}
+
+// sooner is the sooner of own, 0 for never, and ttl after clock, if there is one.
+func sooner(own, clock, ttl int64, hasTTL bool) int64 {
+	if !hasTTL || own != 0 && own <= clock+ttl {
 		return own
 	}
-	return clock + l.TTL
+	return clock + ttl
 }
 
 // date finds out when an entry restored from the log expires by the queue's word: m, which it stands for, says when it
@@ -39,7 +54,7 @@ func (q *Local) deadline(own, clock int64) int64 {
 func (q *Local) date(expires *int64, flags *entryFlags, came int64) {
 	if *flags&undated != 0 {
 		*flags &^= undated
-		if *expires = q.deadline(*expires, came); *expires == 0 {
+		if *expires = q.formerDeadline(*expires, came); *expires == 0 {
 			*expires = never // its queue has lost its time to live meanwhile; the entry has been counted as mortal
 		}
 	}

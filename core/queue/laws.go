@@ -39,8 +39,12 @@ type Options struct {
 	MaxPriority uint8 // messages of higher priority come first, up to this one; 0: priorities do not matter
 	MaxAttempts Limit // deliveries after which a requeued message is a dead letter
 
-	HasTTL  bool   // messages expire TTL milliseconds after they came, unless their own time is shorter
-	TTL     int64  // may be 0: only for whoever is hungry now
+	HasTTL bool  // messages expire TTL milliseconds after they came, unless their own time is shorter
+	TTL    int64 // may be 0: only for whoever is hungry now
+	// FormerTTL is the time to live of a message that came at a time, in Unix milliseconds, and was in the log at start; ok is
+	// false for none. nil: it is TTL. It is called with the queue's lock held and must be pure.
+	FormerTTL func(came int64) (ttl int64, ok bool)
+
 	Expires int64  // milliseconds without consumer, declaration or poll after which Unused is called, 0 for never
 	Clock   *Clock // has messages expire and calls Unused; nil: messages expire when they are taken, Unused is not called
 

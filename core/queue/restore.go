@@ -44,7 +44,7 @@ func (q *Local) restored(f *Found) entry {
 	if q.laws().HasTTL && f.Info.Time == 0 {
 		e.flags = undated
 	} else {
-		e.expires = q.deadline(f.Info.Expires, f.Info.Time)
+		e.expires = q.formerDeadline(f.Info.Expires, f.Info.Time)
 	}
 	if f.At.Seq <= q.mark.seq.Load() {
 		e.attempts = 1

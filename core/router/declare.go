@@ -155,7 +155,7 @@ const sharedLaws = 64
 // mostly alike. mu is held.
 func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 	s := &e.spec
-	rule := s.rule(e.ruling.says())
+	rule := e.rule()
 	shape := shape{rule, s.MaxPriority, s.SingleActive, s.DropTransientWhenIdle}
 	shared := rule.expires == 0 && !rule.deadLetter && !s.AutoDelete // none of them calls back about its queue
 	if laws := r.laws[shape]; shared && laws != nil {
@@ -166,12 +166,14 @@ func (r *Router) lawsOf(e *queueEntry) *queue.Laws {
 		DropTransientWhenIdle: s.DropTransientWhenIdle, Bodies: r.bodies, Pager: r.pager, Clock: r.clock,
 		Single: s.SingleActive, MaxPriority: s.MaxPriority, HasTTL: rule.hasTTL, TTL: rule.ttl, Expires: rule.expires, Slog: r.slog,
 	}
+	age := int64(0)
 	if s.DropTransientWhenIdle {
 		o.Session = r.session
-		if age := r.session.Age; age > 0 && (!o.HasTTL || age < o.TTL) {
+		if age = r.session.Age; age > 0 && (!o.HasTTL || age < o.TTL) {
 			o.HasTTL, o.TTL = true, age
 		}
 	}
+	setFormerTTL(&o, rule.ownTTL, age, rule.timed)
 	if rule.expires > 0 {
 		o.Unused = func() { r.deleteUnused(e) }
 	}

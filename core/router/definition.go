@@ -194,6 +194,21 @@ type rule struct {
 	overflow                         queue.Overflow
 	hasTTL, deadLetter, ownKey       bool // ownKey: dead letters keep their routing keys
 	deadExchange, deadKey            string
+
+	// When the time to live has not always been this: the policies that set it, and the declaration's, below 0 for none.
+	timed  [2]*policy
+	ownTTL int64
+}
+
+// rule is that of the queue now.
+func (e *queueEntry) rule() rule {
+	r := e.spec.rule(e.ruling.says())
+	if r.timed = e.ruling.timed(); r.timed != ([2]*policy{}) {
+		if r.ownTTL = -1; e.spec.HasTTL {
+			r.ownTTL = e.spec.TTL
+		}
+	}
+	return r
 }
 
 // longest is the longest time a policy can give, in milliseconds: a hundred years. RabbitMQ has no bound, and nobody

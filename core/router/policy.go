@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"tridge/core/confirm"
@@ -49,6 +50,7 @@ type Policy struct {
 	Priority   int64 // of the policies that match the highest holds; of several, the one whose name sorts first
 	Definition Definition
 	Owner      Owner
+	Lifetimes  []Lifetime `json:",omitempty"` // kept by the router: its times to live, the oldest first
 }
 
 // maxPattern is the longest pattern in octets.
@@ -238,7 +240,8 @@ func (r *Router) SetPolicy(scope Scope, p Policy) (created bool, receipt confirm
 		r.mu.Unlock()
 		return false, confirm.Receipt{}, r.policyError(ErrReserved, scope, p.Name)
 	}
-	receipt, err = r.write(&queue.Tx{Rows: []queue.Row{r.policyRow(scope, &p)}})
+	set.Lifetimes = nextLifetimes(old, p.Definition, time.Now().UnixMilli())
+	receipt, err = r.write(&queue.Tx{Rows: []queue.Row{r.policyRow(scope, &set.Policy)}})
 	if err != nil {
 		r.mu.Unlock()
 		return false, receipt, err
@@ -346,9 +349,9 @@ func (r *Router) ruleQueues() (changed int) {
 
 // rule puts a queue under the policies that hold now and reports whether that is something else. mu is held.
 func (r *Router) rule(e *queueEntry) (changed bool) {
-	before := e.spec.rule(e.ruling.says())
+	before := e.rule()
 	e.ruling = r.policies.ofQueue(&e.spec)
-	if e.spec.rule(e.ruling.says()) == before {
+	if e.rule() == before {
 		return false
 	}
 	e.queue.Obey(r.lawsOf(e))

@@ -159,7 +159,7 @@ func (r *Router) ConsumerLaws(name string) ConsumerLaws {
 	if e == nil {
 		return ConsumerLaws{}
 	}
-	rule := e.spec.rule(e.ruling.says())
+	rule := e.rule()
 	return ConsumerLaws{Timeout: rule.consumerTimeout, Counted: !rule.maxAttempts.IsZero() || e.spec.Quorum()}
 }
 

@@ -260,7 +260,7 @@ func (r *Router) buries(q *queue.Local) (e *queueEntry, to *grave) {
 	if e = r.queues[q.Name()]; e == nil || e.queue != q {
 		return nil, nil
 	}
-	rule := e.spec.rule(e.ruling.says())
+	rule := e.rule()
 	return e, graveOf(e.spec.Name, &rule)
 }
 

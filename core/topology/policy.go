@@ -61,7 +61,7 @@ func (a *application) planPolicy(change Change) bool {
 		return true
 	}
 	owner := have.Owner
-	have.Owner = change.Policy.Owner
+	have.Owner, have.Lifetimes = change.Policy.Owner, nil // what a policy remembers is no part of what it says
 	same := reflect.DeepEqual(&have, change.Policy)
 	if !same && owner != router.File {
 		a.fail(change.Where, "%s %q is there already and says something else; delete it, or take it out of the file", change.Scope, have.Name)

@@ -19,7 +19,9 @@ func TestPoliciesOfTheFileComeAndGo(t *testing.T) {
 	}
 	operator := limit(3, "a", 2)
 	operator.Operator = true
-	s := Spec{Policies: []Policy{limit(1, "a", 1), limit(2, "b", 2), operator}}
+	timed := limit(2, "b", 2)
+	timed.Definition = append(timed.Definition, Argument{Name: at(2, "message-ttl"), Value: int64(5)})
+	s := Spec{Policies: []Policy{limit(1, "a", 1), timed, operator}}
 	h.applies(s, 3, 0, 0)
 	records := h.log.Records()
 	h.applies(s, 0, 0, 0)
