@@ -166,7 +166,11 @@ func recovered(c Config, pages *positions) (*Broker, error) {
 		return nil, err
 	}
 	r.log.Log = log
-	if err := errors.Join(r.complete(), r.forget()); err != nil {
+	err = r.complete()
+	if err == nil { // a start that is refused leaves everything as it is
+		err = r.forget()
+	}
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	c.Slog.Info("recovered", "dir", c.Dir, "messages", r.messages, "queues", len(r.queues), "retained", len(r.retained))

@@ -97,43 +97,6 @@ func TestLawsOfAQueueSurviveARestart(t *testing.T) {
 	}
 }
 
-// TestVirtualHostsAreKeptApart has two with a queue of one name, and sees that none can be forgotten while it has something.
-func TestVirtualHostsAreKeptApart(t *testing.T) {
-	c := broker.Config{Dir: t.TempDir(), Slog: slog.New(slog.DiscardHandler), VHosts: []string{broker.DefaultVHost, "tenant"}}
-	b, err := broker.Open(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range b.VHosts() {
-		v, _ := b.VHost(name)
-		declare(t, v, router.QueueSpec{Name: "q", Durable: true})
-		publish(t, v, &message.Message{Key: "q", Body: []byte("of " + name), Guarantee: message.AtLeastOnce})
-	}
-	closing(t, b)
-
-	c.VHosts = []string{broker.DefaultVHost}
-	if b, err := broker.Open(c); err == nil || !strings.Contains(err.Error(), `"tenant" that is not configured`) {
-		if err == nil {
-			closing(t, b)
-		}
-		t.Errorf("without it in the configuration: %v", err)
-	}
-	c.VHosts = nil // whatever there is
-	if b, err = broker.Open(c); err != nil {
-		t.Fatal(err)
-	}
-	defer closing(t, b)
-	if got, want := b.VHosts(), []string{broker.DefaultVHost, "tenant"}; !slices.Equal(got, want) {
-		t.Errorf("virtual hosts %q, want %q", got, want)
-	}
-	for _, name := range b.VHosts() {
-		v, _ := b.VHost(name)
-		if got, want := drain(t, v, "q"), []string{"of " + name}; !slices.Equal(got, want) {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-}
-
 func closing(t testing.TB, b *broker.Broker) {
 	t.Helper()
 	if err := b.Close(); err != nil {

@@ -37,6 +37,8 @@ type recovery struct {
 	vhosts   map[string]*VHost
 	queues   map[uint32]*queue.Local
 	delayed  map[uint32]*queue.Delayed
+	gone     map[uint32]queue.Row // of virtual hosts that are not configured and have nothing, by the ids of their delayed messages
+	lost     error                // a message of theirs there is after all
 	messages int
 	waiting  *gatherer               // of messages, on their way to their queues
 	orphans  map[uint32]*queue.Local // what waits for queues that are no more, as if they were: it may be millions
@@ -94,6 +96,11 @@ func (r *recovery) Message(at queue.Pos, i queue.Info, queues []uint32) error {
 func (r *recovery) restore(id uint32, found []queue.Found) {
 	q := r.queues[id]
 	if q == nil {
+		if row, ok := r.gone[id]; ok {
+			vhost, _ := router.RowVHost(row.Key)
+			r.lost = notConfigured(vhost)
+			return
+		}
 		if d := r.delayed[id]; d != nil {
 			for i := range found {
 				d.Put(queue.Held{Due: found[i].Info.Expires, Pos: found[i].At})
@@ -166,10 +173,26 @@ func (r *recovery) build() error {
 		delete(rows, name)
 	}
 	r.waiting.expect(len(r.queues))
-	for name := range rows {
-		return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured: its messages would be out of reach", name)
+	for name, left := range rows {
+		id := uint32(0)
+		if len(left) == 1 {
+			id = router.RowDelayed(left[0])
+		}
+		if id == 0 {
+			return notConfigured(name)
+		}
+		// Where its delayed messages waited is all that is left of it, and nobody can take that away.
+		if r.gone == nil {
+			r.gone = map[uint32]queue.Row{}
+		}
+		r.gone[id] = left[0]
+		r.config.Slog.Info("virtual host is no longer configured, and forgotten", "vhost", name)
 	}
 	return nil
+}
+
+func notConfigured(vhost string) error {
+	return fmt.Errorf("broker: the data directory has a virtual host %q that is not configured: its messages would be out of reach", vhost)
 }
 
 // names are the virtual hosts to make.
@@ -191,7 +214,7 @@ func (r *recovery) complete() error {
 	}
 	r.waiting.flush()
 	r.waiting = nil
-	return nil
+	return r.lost
 }
 
 // forget writes what a first start makes and ends references of queues that are no more: a crash came between the
@@ -206,6 +229,9 @@ func (r *recovery) forget() error {
 		if r.queues[id] == nil {
 			tx.Rows = append(tx.Rows, queue.Row{Table: queue.TableDelivered, Key: string(queue.AppendMarkKey(nil, id))})
 		}
+	}
+	for _, row := range r.gone {
+		tx.Rows = append(tx.Rows, queue.Row{Table: row.Table, Key: row.Key})
 	}
 	if len(tx.Rows) > 0 {
 		if _, _, err := r.log.AppendTx(&tx, nil); err != nil {
