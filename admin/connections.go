@@ -66,6 +66,8 @@ type connection struct {
 	BytesWritten     uint64         `json:"send_oct"`
 }
 
+func (c connection) listedAs() string { return c.Name }
+
 // node is what RabbitMQ's clients are told as the name of the one node there is.
 const node = "tridge@localhost"
 

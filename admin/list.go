@@ -94,8 +94,13 @@ func readListing(values url.Values) (l listing, err error) {
 // maxListPattern is the longest pattern for names, in octets.
 const maxListPattern = 1024
 
-// answerList answers a list in the order it has, but for what the request wants.
-func answerList[T any](w http.ResponseWriter, r *http.Request, list []T) {
+// listed is what a list is of. The name is that of its JSON.
+type listed interface{ listedAs() string }
+
+// answerList answers a list in the order it has, but for what the request wants. It takes the list over. Only what is
+// answered, and one by one what is sorted, is turned into items: there may be 100,000 queues, and a page is asked for
+// every few seconds.
+func answerList[T listed](w http.ResponseWriter, r *http.Request, list []T) {
 	l, err := readListing(r.URL.Query())
 	if err != nil {
 		refuseList(w, err)
@@ -105,34 +110,28 @@ func answerList[T any](w http.ResponseWriter, r *http.Request, list []T) {
 		answer(w, http.StatusOK, list)
 		return
 	}
-	items := make([]item, len(list))
-	for i := range list {
-		items[i] = itemOf(list[i])
-	}
-	p := page{Page: l.page, Size: l.size, Total: len(items)}
+	p := page{Page: l.page, Size: l.size, Total: len(list)}
 	if l.name != nil {
-		items = slices.DeleteFunc(items, func(i item) bool {
-			name, _ := i["name"].(string)
-			return !l.name(name)
-		})
+		list = slices.DeleteFunc(list, func(v T) bool { return !l.name(v.listedAs()) })
 	}
 	if l.sort != "" {
-		slices.SortStableFunc(items, func(a, b item) int { return compareJSON(at(a, l.sort), at(b, l.sort)) })
+		sortBy(list, l.sort)
 	}
 	if l.reverse {
-		slices.Reverse(items)
+		slices.Reverse(list)
 	}
-	p.Filtered = len(items)
+	p.Filtered = len(list)
 	if l.paged {
 		from := (l.page - 1) * l.size
-		if from > len(items) || from < 0 {
-			refuseList(w, &listError{"page_out_of_range", fmt.Sprintf("Page out of range, page: %d page size: %d, len: %d", l.page, l.size, len(items))})
+		if from > len(list) || from < 0 {
+			refuseList(w, &listError{"page_out_of_range", fmt.Sprintf("Page out of range, page: %d page size: %d, len: %d", l.page, l.size, len(list))})
 			return
 		}
-		items = items[from:min(from+l.size, len(items))]
+		list = list[from:min(from+l.size, len(list))]
 	}
-	if l.columns != nil {
-		for i := range items {
+	items := make([]item, len(list))
+	for i := range list {
+		if items[i] = itemOf(list[i]); l.columns != nil {
 			items[i] = choose(items[i], l.columns)
 		}
 	}
@@ -142,6 +141,22 @@ func answerList[T any](w http.ResponseWriter, r *http.Request, list []T) {
 	}
 	p.Here, p.Items, p.Pages = len(items), items, (p.Filtered+l.size-1)/l.size
 	answer(w, http.StatusOK, p)
+}
+
+// sortBy sorts a list by the value at a path; equals keep their order.
+func sortBy[T any](list []T, path string) {
+	type keyed struct {
+		key   any
+		value T
+	}
+	sorted := make([]keyed, len(list))
+	for i := range list {
+		sorted[i] = keyed{at(itemOf(list[i]), path), list[i]}
+	}
+	slices.SortStableFunc(sorted, func(a, b keyed) int { return compareJSON(a.key, b.key) })
+	for i := range sorted {
+		list[i] = sorted[i].value
+	}
 }
 
 func refuseList(w http.ResponseWriter, err error) {

@@ -27,6 +27,8 @@ type queueFigures struct {
 	Effective      router.Definition `json:"effective_policy_definition"`
 }
 
+func (q queueFigures) listedAs() string { return q.Name }
+
 func queueInWords(vhost string, q *router.QueueInfo) queueFigures {
 	f := queueFigures{
 		Name: q.Name, VHost: vhost, Type: "classic", Durable: q.Durable, AutoDelete: q.AutoDelete, Exclusive: q.Exclusive != 0,
@@ -96,6 +98,8 @@ type exchangeFigures struct {
 	Arguments  map[string]any `json:"arguments"`
 	Policy     string         `json:"policy,omitempty"`
 }
+
+func (x exchangeFigures) listedAs() string { return x.Name }
 
 // defaultExchange is how paths name the exchange without a name.
 const defaultExchange = "amq.default"

@@ -27,6 +27,8 @@ type policy struct {
 	Priority   int64             `json:"priority"`
 }
 
+func (p policy) listedAs() string { return p.Name }
+
 func policyInWords(vhost string, p *router.Policy) policy {
 	return policy{vhost, p.Name, p.Pattern, p.ApplyTo, p.Definition, p.Priority}
 }
