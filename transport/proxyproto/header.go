@@ -42,8 +42,8 @@ const (
 	typeChecksum = 0x03 // PP2_TYPE_CRC32C
 )
 
-// Header is what a proxy says. Both addresses are nil when it speaks for itself, as in a health check, or does not know
-// whom it speaks for: the connection's own addresses hold then.
+// Header is what a proxy says: TCP addresses. Both are nil when it speaks for itself, as in a health check, does not know
+// whom it speaks for, or speaks for a Unix socket of its machine: the connection's own addresses hold then.
 type Header struct {
 	Source, Destination net.Addr
 }
@@ -163,15 +163,9 @@ func parseBinary(b []byte) (Header, int, error) {
 	case familyIPv6:
 		h.Source = tcpAddress(netip.AddrFrom16([16]byte(body)), binary.BigEndian.Uint16(body[32:]))
 		h.Destination = tcpAddress(netip.AddrFrom16([16]byte(body[16:])), binary.BigEndian.Uint16(body[34:]))
-	case familyUnix:
-		h.Source, h.Destination = unixAddress(body[:108]), unixAddress(body[108:216])
+	case familyUnix: // a path on the proxy's machine names nobody here, and may be written like an address
 	}
 	return h, size, nil
-}
-
-func unixAddress(b []byte) net.Addr {
-	name, _, _ := bytes.Cut(b, []byte{0})
-	return &net.UnixAddr{Net: "unix", Name: string(name)}
 }
 
 // verify walks through the extensions (section 2.2.5 to 2.2.7). Their lengths must add up, and a checksum must be right.
