@@ -165,7 +165,7 @@ func (c *Certificate) look() [3]stamp {
 }
 
 // Reload reads the files again if they have changed, or at any rate when forced. What is wrong with them is told in the
-// log, once, and tried again the next time: a certificate and its key are rarely written at one moment.
+// log, once or whenever forced, and tried again the next time: a certificate and its key are rarely written at one moment.
 func (c *Certificate) Reload(forced bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,10 +175,15 @@ func (c *Certificate) Reload(forced bool) {
 		return
 	}
 	c.stamps = now
-	if err := c.load(); err != nil && err.Error() != c.fault {
-		c.fault = err.Error()
+	err := c.load()
+	if err == nil {
+		return
+	}
+	if text := err.Error(); forced || text != c.fault {
+		c.fault = text
 		c.log.Warn("certificate not read again: the one before stays", "file", c.settings.Certificate, "err", err)
 	}
+	c.remind(time.Now()) // of the one that stays
 }
 
 // watching is how often files are looked at.

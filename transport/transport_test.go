@@ -262,6 +262,28 @@ func TestCertificateFollowsItsFiles(t *testing.T) {
 	}
 }
 
+// TestSilenceIsNotKeptOverWrongFiles: while what is there to replace a certificate is wrong, its end comes nearer all the
+// same, and who asks by a signal is answered each time.
+func TestSilenceIsNotKeptOverWrongFiles(t *testing.T) {
+	ca := certtest.NewAuthority(t)
+	pair := ca.Issue(t, "server", x509.Certificate{NotAfter: time.Now().Add(29 * 24 * time.Hour)})
+	var log journal
+	c := load(t, Settings{Certificate: pair.Certificate, Key: pair.Key}, &log)
+	if err := os.WriteFile(pair.Key, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Reload(false)
+	c.Reload(true)
+	if n := strings.Count(log.String(), "the one before stays"); n != 2 {
+		t.Errorf("told %d times: %s", n, &log)
+	}
+	c.warned = time.Now().Add(-25 * time.Hour)
+	c.Reload(false)
+	if n := strings.Count(log.String(), "expires soon"); n != 2 {
+		t.Errorf("warned %d times: %s", n, &log)
+	}
+}
+
 func TestFollowReloadsOnASignal(t *testing.T) {
 	ca := certtest.NewAuthority(t)
 	pair := ca.Issue(t, "server", x509.Certificate{})
