@@ -63,3 +63,13 @@ func (c *handedConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return err
 }
+
+// CloseWrite ends what we send, where the connection can be ended by halves: a server that refuses a request does so before
+// it closes, because closing with bytes of the request unread would destroy the answer.
+func (c *handedConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return net.ErrClosed
+	}
+	return half.CloseWrite()
+}

@@ -383,6 +383,9 @@ func TestFeedHandsOverWhatIsAcceptedElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, ok := c.(interface{ CloseWrite() error }); !ok {
+		t.Error("it cannot be closed by halves, as net/http does")
+	}
 	_ = c.Close()
 	_ = c.Close() // net/http closes twice
 	if err := <-ended; err != nil {

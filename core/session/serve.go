@@ -50,10 +50,12 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	pace := pace{rate: l.Limits.Rate}
+	var slow, full seldom
+	refused := 0 // since it was last told
 	var pause time.Duration
 	for {
 		if wait := pace.next(time.Now()); wait > 0 {
-			if pace.worthTelling() {
+			if slow.worthTelling() {
 				l.Log.Warn("connections come faster than they are accepted: they wait", "address", l.Addr(), "per second", l.Limits.Rate)
 			}
 			sleep(ctx, wait)
@@ -77,8 +79,11 @@ func (l *Listener) Serve(ctx context.Context, h Handler) error {
 		pause = 0
 		if open.Add(1) > limit {
 			open.Add(-1)
-			l.Log.Warn("connection refused: too many", "conn", c.RemoteAddr(), "limit", limit)
 			_ = c.Close()
+			if refused++; full.worthTelling() {
+				l.Log.Warn("connections refused: too many", "latest", c.RemoteAddr(), "limit", limit, "refused", refused)
+				refused = 0
+			}
 			continue
 		}
 		accepted := time.Now()
@@ -135,7 +140,6 @@ func (l *Listener) tell(text string, arguments ...any) {
 type pace struct {
 	rate int       // per second; 0 for no limit
 	due  time.Time // when the next one would be on time, were they evenly spaced
-	told time.Time
 }
 
 // next takes one accept and says how long it has to wait.
@@ -150,13 +154,16 @@ func (p *pace) next(now time.Time) time.Duration {
 	return p.due.Sub(now) - time.Second
 }
 
+// seldom keeps a crowd of peers from filling the log.
+type seldom struct{ told time.Time }
+
 // worthTelling is true once in ten seconds.
-func (p *pace) worthTelling() bool {
+func (s *seldom) worthTelling() bool {
 	now := time.Now()
-	if now.Sub(p.told) < 10*time.Second {
+	if now.Sub(s.told) < 10*time.Second {
 		return false
 	}
-	p.told = now
+	s.told = now
 	return true
 }
 

@@ -51,6 +51,38 @@ type handlerFunc func(context.Context, net.Conn) error
 
 func (f handlerFunc) ServeConn(ctx context.Context, c net.Conn) error { return f(ctx, c) }
 
+// TestRefusalsAreCountedInTheLog: a crowd at a full listener does not fill the log, and none of it goes uncounted.
+func TestRefusalsAreCountedInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := make(handed)
+		var log journal
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() {
+			l := &Listener{Listener: ln, Limits: Limits{Connections: 1}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			_ = l.Serve(ctx, handlerFunc(func(ctx context.Context, _ net.Conn) error {
+				<-ctx.Done()
+				return nil
+			}))
+		})
+		crowd := func() {
+			for range 100 {
+				_, c := net.Pipe()
+				ln <- c
+			}
+			synctest.Wait()
+		}
+		crowd()
+		time.Sleep(11 * time.Second)
+		crowd()
+		cancel()
+		all.Wait()
+		if n := strings.Count(log.String(), "too many"); n != 2 || !strings.Contains(log.String(), "refused=1\n") || !strings.Contains(log.String(), "refused=99\n") {
+			t.Errorf("%d lines: %s", n, &log)
+		}
+	})
+}
+
 // TestAcceptIsPaced: a second's worth of connections is accepted at once, the others in their turn, and none is refused.
 func TestAcceptIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
