@@ -82,7 +82,9 @@ func (s *Server) ServeConn(ctx context.Context, c net.Conn) error {
 		return err
 	}
 	w.start()
-	return w.route.Serve(ctx, w)
+	err = w.route.Serve(ctx, w)
+	_ = w.Close() // it has been, unless something went wrong; the library's part is not collected before
+	return err
 }
 
 // linger reads on for a moment after a refusal: closing with bytes unread would destroy the answer under way.
