@@ -43,7 +43,7 @@ func TestPongDoesNotWaitForASlowReader(t *testing.T) {
 		n, _ := c.Read(b)
 		read <- string(b[:n])
 	}()
-	for _, frame := range []string{masked(fin|opPing, "1"), masked(fin|opPing, "2"), masked(fin|opBinary, "more")} {
+	for _, frame := range []string{masked(opPing, "1"), masked(opPing, "2"), masked(fin|opBinary, "more")} {
 		if _, err := io.WriteString(near, frame); err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestNothingIsKeptOfWhatIsOver(t *testing.T) {
 	c.Conn = p
 	b := make([]byte, 100)
 	for _, test := range []struct{ frames, want string }{
-		{masked(fin|opBinary, "a"), "a"}, {masked(fin|opPong, "1"), ""}, {masked(fin|opPing, "1"), ""}, {masked(fin|opPing, ""), ""},
+		{masked(fin|opBinary, "a"), "a"}, {masked(fin|opPong, "1"), ""}, {masked(opPing, "1"), ""}, {masked(opPing, ""), ""},
 		{masked(fin|opPong, "") + masked(fin|opBinary, "b"), "b"}, {masked(fin|opBinary, "c") + masked(fin|opPong, ""), "c"},
 	} {
 		*p = pieces{size: 1 << 20, rest: test.frames, late: true}
@@ -106,7 +106,7 @@ func TestFloodOfPingsIsBounded(t *testing.T) {
 	if _, err := io.ReadFull(near, make([]byte, 1)); err != nil { // it is under way
 		t.Fatal(err)
 	}
-	flood := strings.Repeat(masked(fin|opPing, strings.Repeat("?", 125)), 1000)
+	flood := strings.Repeat(masked(opPing, strings.Repeat("?", 125)), 1000)
 	if _, err := io.WriteString(near, flood+masked(fin|opBinary, "a")); err != nil {
 		t.Fatal(err)
 	}

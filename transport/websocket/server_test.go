@@ -319,7 +319,7 @@ func TestSilentPeersAreAskedAndGivenUp(t *testing.T) {
 	_ = alive.CloseRead(b.context()) // it answers pings
 	_, dead := b.upgraded("mqtt", "")
 	got, err := io.ReadAll(dead)
-	if err != nil && !strings.Contains(err.Error(), "reset") || !bytes.HasPrefix(got, []byte("\x89\x011\x89\x012")) {
+	if err != nil && !strings.Contains(err.Error(), "reset") || !bytes.HasPrefix(got, []byte{opPing, 0, opPing, 0}) {
 		t.Errorf("% x, %v", got, err)
 	}
 	<-b.ended

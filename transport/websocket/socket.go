@@ -9,7 +9,9 @@ import (
 )
 
 const (
-	opClose = 0x88 // the first byte of a Close frame (RFC 6455 §5.2)
+	// The first bytes of frames we write ourselves (RFC 6455 §5.2): the library would wait for their answers.
+	opClose = 0x88
+	opPing  = 0x89
 
 	// controlExpiry is what a frame of ours that the session knows nothing of may take to be written.
 	controlExpiry = 5 * time.Second
@@ -172,7 +174,17 @@ func (s *socket) patient(n int) bool {
 	return true
 }
 
-// leave writes a Close frame, or has it written behind the message under way. The library would wait for the answer.
+// ping asks the peer whether it is alive, unless something is on its way to it that asks as well.
+func (s *socket) ping() {
+	s.mu.Lock()
+	if s.out == nil && !s.held && !s.left {
+		s.gather([]byte{opPing, 0})
+	}
+	s.mu.Unlock()
+	s.sendControl()
+}
+
+// leave writes a Close frame, or has it written behind the message under way.
 func (s *socket) leave(code uint16, text string) {
 	s.mu.Lock()
 	if s.bye == nil {
