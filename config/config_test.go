@@ -46,7 +46,7 @@ listeners:
   mqtts:
     address: 0.0.0.0:8883
     tls: {certificate: devices.pem, key: devices.key, client-certificates: require, minimum-version: 1.3, certificate-user: common-name}
-  wss: {address: 0.0.0.0:443, origins: ["https://App.example.com", "*"], tls: {client-certificates: off}}
+  wss: {address: 0.0.0.0:443, origins: ["https://App.example.com:443", "http://a:8080", "*"], tls: {client-certificates: off}}
 tls: {certificate: server.pem, key: server.key, client-ca: ca.pem}
 `))
 	if err != nil {
@@ -65,7 +65,7 @@ tls: {certificate: server.pem, key: server.key, client-ca: ca.pem}
 		MQTT:  []Listener{{Address: "127.0.0.1:1883"}, {Address: "0.0.0.0:1884", ProxyProtocol: true, Connections: 7, Rate: 50}},
 		MQTTS: []Listener{{Address: "0.0.0.0:8883", TLS: devices}},
 		HTTP:  Default().Listeners.HTTP,
-		WSS:   []Listener{{Address: "0.0.0.0:443", Origins: []string{"https://app.example.com", "*"}, TLS: pages}},
+		WSS:   []Listener{{Address: "0.0.0.0:443", Origins: []string{"https://app.example.com", "http://a:8080", "*"}, TLS: pages}},
 	}
 	if got := placeless(g).Listeners; !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

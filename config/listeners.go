@@ -133,11 +133,18 @@ func (d *document) listener(n *yaml.Node, k kind) []Listener {
 func (d *document) origin(n *yaml.Node) string {
 	var text string
 	d.text(&text)(n)
-	if o, err := url.Parse(text); text != "" && text != "*" &&
-		(err != nil || o.Scheme == "" || o.Host == "" || o.Path != "" || o.RawQuery != "" || o.User != nil) {
+	o, err := url.Parse(text)
+	if text != "" && text != "*" && (err != nil || o.Scheme == "" || o.Host == "" || o.Path != "" || o.RawQuery != "" || o.User != nil) {
 		d.fail(n, "%q is not an origin: it is written like https://app.example.com, or * for all", text)
+		return ""
 	}
-	return strings.ToLower(text)
+	text = strings.ToLower(text)
+	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} { // browsers leave these out
+		if strings.HasPrefix(text, scheme) {
+			text = strings.TrimSuffix(text, port)
+		}
+	}
+	return text
 }
 
 func (d *document) tls(n *yaml.Node, t *TLS) {
