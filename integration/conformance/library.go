@@ -85,6 +85,15 @@ func (l *library) try(ctx context.Context, prepared, directory string, t *target
 	return results, nil
 }
 
+// counts is how many tests have which verdict.
+func counts(results map[string]result) map[string]int {
+	n := map[string]int{}
+	for _, r := range results {
+		n[r.verdict]++
+	}
+	return n
+}
+
 // reportLibraries writes how many tests of each suite pass, fail and are skipped, and what those not run would need.
 func reportLibraries(w io.Writer, chosen []library, columns []column) {
 	fmt.Fprint(w, "| suite | language |")
@@ -96,14 +105,13 @@ func reportLibraries(w io.Writer, chosen []library, columns []column) {
 	for _, l := range chosen {
 		fmt.Fprintf(w, "| %s | %s |", l.name, l.language)
 		for i, c := range columns {
-			counts := map[string]int{}
 			for _, r := range c.results[l.name] {
-				counts[r.verdict]++
 				if r.need != "" && i == 0 {
 					needs[l.name+": "+r.need]++
 				}
 			}
-			fmt.Fprintf(w, " %d | %d | %d |", counts["pass"], counts["fail"], counts["skip"])
+			n := counts(c.results[l.name])
+			fmt.Fprintf(w, " %d | %d | %d |", n["pass"], n["fail"], n["skip"])
 		}
 		fmt.Fprintln(w)
 	}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -95,12 +96,13 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	var columns []column
+	var broken error // suites that did not run
 	for _, start := range starts {
-		c, err := try(ctx, start, directory, chosen, prepared)
+		c, missing, err := try(ctx, start, directory, chosen, prepared, out)
 		if err != nil {
-			return err
+			return errors.Join(err, missing, broken)
 		}
-		columns = append(columns, c)
+		columns, broken = append(columns, c), errors.Join(broken, missing)
 	}
 	reportLibraries(out, chosen, columns)
 	reportTests(out, chosen, columns, o.verbose)
@@ -109,10 +111,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	for _, l := range chosen {
 		if len(regressions(columns, l.name)) > 0 {
-			return errFailed
+			return errors.Join(errFailed, broken)
 		}
 	}
-	return nil
+	return broken
 }
 
 // prepare fetches and builds the suites. The result is where each is.
@@ -130,18 +132,24 @@ func prepare(ctx context.Context, chosen []library, cache string, out io.Writer)
 	return prepared, nil
 }
 
-// try starts a broker, runs the suites against it and stops it.
-func try(ctx context.Context, start func(context.Context, string) (*target, error), directory string, chosen []library, prepared []string) (column, error) {
+// try starts a broker, runs the suites against it, telling out of each what came of it, and stops it. A suite that does not
+// run costs the others nothing: it is missing.
+func try(ctx context.Context, start func(context.Context, string) (*target, error), directory string, chosen []library, prepared []string, out io.Writer) (c column, missing, err error) {
 	t, err := start(ctx, directory)
 	if err != nil {
-		return column{}, err
+		return column{}, nil, err
 	}
-	c := column{name: t.name, results: map[string]map[string]result{}}
+	c = column{name: t.name, results: map[string]map[string]result{}}
 	for i, l := range chosen {
-		if c.results[l.name], err = l.try(ctx, prepared[i], directory, t); err != nil {
-			return column{}, errors.Join(err, t.stop())
+		began := time.Now()
+		results, problem := l.try(ctx, prepared[i], directory, t)
+		if ctx.Err() != nil {
+			return c, missing, errors.Join(problem, t.stop())
 		}
+		c.results[l.name], missing = results, errors.Join(missing, problem)
+		n := counts(results)
+		fmt.Fprintf(out, "%s, %s: %d passed, %d failed, %d skipped in %s\n", t.name, l.name, n["pass"], n["fail"], n["skip"], time.Since(began).Round(time.Second))
 	}
 	c.answers, err = ask(t)
-	return c, errors.Join(err, t.stop())
+	return c, missing, errors.Join(err, t.stop())
 }
