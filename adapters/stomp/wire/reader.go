@@ -97,7 +97,8 @@ func (r *Reader) skipLineEnds() error {
 // headerBlock waits for the whole of the command and the headers and returns how many octets they take, the empty
 // line included.
 func (r *Reader) headerBlock() (int, error) {
-	line := 0 // where the current line begins, relative to start because fill moves the buffer
+	line := 0      // where the current line begins, relative to start because fill moves the buffer
+	announced := 0 // octets of the body, as far as a header says
 	for scanned := 0; ; {
 		have := r.buffer[r.start:r.end]
 		n := bytes.IndexByte(have[scanned:], '\n')
@@ -121,9 +122,11 @@ func (r *Reader) headerBlock() (int, error) {
 			if r.frame.Command == "" {
 				return 0, unknownCommand(trimReturn(have[:lineEnd]))
 			}
-		} else if len(trimReturn(have[line:lineEnd])) == 0 {
-			r.makeRoom(scanned)
+		} else if text := trimReturn(have[line:lineEnd]); len(text) == 0 {
+			r.makeRoom(scanned, announced)
 			return scanned, nil
+		} else if value, is := strings.CutPrefix(alias(text), "content-length:"); is && announced == 0 {
+			announced, _ = contentLength(value) // what is wrong with it is said when the headers are read
 		}
 		line = scanned
 	}
@@ -313,9 +316,14 @@ func (r *Reader) fill() error {
 	return r.read()
 }
 
-// makeRoom leaves minimumRoom behind the next size octets, so that the body has a place to be read into.
-func (r *Reader) makeRoom(size int) {
-	for len(r.buffer)-r.start-size < minimumRoom {
+// makeRoom leaves room behind the next size octets, so that the body has a place to be read into: for all of it when it
+// is short, because whatever is behind it then comes with the same read.
+func (r *Reader) makeRoom(size, announced int) {
+	room := minimumRoom
+	if announced < largeBuffer && size+announced < largeBuffer {
+		room = max(room, announced+1)
+	}
+	for len(r.buffer)-r.start-size < room {
 		r.move()
 	}
 }
@@ -348,37 +356,6 @@ func (r *Reader) readSome(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
-}
-
-// unescape undoes the version's escapes in place. STOMP 1.2, "Value Encoding": an undefined escape is fatal.
-func unescape(s []byte, v Version) ([]byte, bool) {
-	first := bytes.IndexByte(s, '\\')
-	if first < 0 {
-		return s, true
-	}
-	to := first
-	for i := first; i < len(s); i++ {
-		c := s[i]
-		if c == '\\' {
-			i++
-			switch {
-			case i == len(s):
-				return nil, false
-			case s[i] == '\\':
-			case s[i] == 'n':
-				c = '\n'
-			case s[i] == 'c':
-				c = ':'
-			case s[i] == 'r' && v >= V12:
-				c = '\r'
-			default:
-				return nil, false
-			}
-		}
-		s[to] = c
-		to++
-	}
-	return s[:to], true
 }
 
 // trimReturn removes the carriage return of a line that ended in CR LF. Only 1.2 allows it, but clients do it in all.

@@ -22,6 +22,36 @@ func newTestReader(stream io.Reader, v Version) *Reader {
 	return r
 }
 
+// TestReaderReadsWhatIsThereAtOnce counts the reads of a busy connection: a body at the end of the buffer took one more,
+// for its rest alone.
+func TestReaderReadsWhatIsThereAtOnce(t *testing.T) {
+	for _, size := range []int{100, 1024, 5000} {
+		const frames = 1000
+		frame := fmt.Sprintf("SEND\ndestination:/queue/a\ncontent-length:%d\n\n%s\x00", size, strings.Repeat("x", size))
+		source := &countedReader{Reader: strings.NewReader(strings.Repeat(frame, frames))}
+		r := newTestReader(source, V12)
+		for i := range frames {
+			if f, err := r.Next(); err != nil || len(f.Body) != size || f.BodyOwned {
+				t.Fatalf("frame %d of %d bytes: %v, owned: %v", i, size, err, err == nil && f.BodyOwned)
+			}
+		}
+		// What is left of the buffer's end is moved to its front, less than a frame each time.
+		if most := frames*len(frame)/(largeBuffer-len(frame)) + 5; source.reads > most {
+			t.Errorf("%d bytes: %d reads, want at most %d", size, source.reads, most)
+		}
+	}
+}
+
+type countedReader struct {
+	io.Reader
+	reads int
+}
+
+func (r *countedReader) Read(dst []byte) (int, error) {
+	r.reads++
+	return r.Reader.Read(dst)
+}
+
 func TestReaderReadsFrames(t *testing.T) {
 	tests := []struct {
 		name    string
