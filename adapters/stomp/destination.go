@@ -38,7 +38,7 @@ type destination struct {
 }
 
 // parseDestination reads a destination. Its parts are separated by slashes and percent-encoded; a topic written with
-// raw slashes is the same topic written with dots. What does not begin with a slash is written as ActiveMQ knows it, see
+// raw slashes is the same topic written with dots, a queue the same queue written with %2F. What does not begin with a slash is written as ActiveMQ knows it, see
 // parsePlain. The strings of the result do not alias text.
 func parseDestination(text string) (destination, error) {
 	if text != "" && text[0] != '/' {
@@ -73,6 +73,8 @@ func parseDestination(text string) (destination, error) {
 			return d, nil
 		case toTempTopic:
 			d.key = strings.Join(parts, ".")
+		case toQueue, toTempQueue:
+			d.key = strings.Join(parts, "/") // a part of the name for ActiveMQ's clients; refused by RabbitMQ
 		default:
 			if len(parts) > 1 {
 				return destination{}, malformedDestination(form.prefix, after, errSlash)

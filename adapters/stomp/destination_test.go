@@ -17,6 +17,8 @@ func TestParseDestination(t *testing.T) {
 		{"/queue/a%2Fb%25c", destination{toQueue, "", "a/b%c"}},
 		{"/queue/%C3%BC", destination{toQueue, "", "ü"}},
 		{"/queue/ü", destination{toQueue, "", "ü"}},
+		{"/queue/a/b%2Fc", destination{toQueue, "", "a/b/c"}},
+		{"/temp-queue/a/b", destination{toTempQueue, "", "a/b"}},
 		{"/queue/a.b c", destination{toQueue, "", "a.b c"}},
 		{"/amq/queue/x", destination{toExistingQueue, "", "x"}},
 		{"/topic/a.b", destination{toTopic, "amq.topic", "a.b"}},
@@ -47,7 +49,7 @@ func TestParseDestination(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"", "/", "/queue", "/queue/", "/queue/a/b", "/topic/", "/exchange/", "/exchange//k",
+	for _, text := range []string{"", "/", "/queue", "/queue/", "/amq/queue/a/b", "/topic/", "/exchange/", "/exchange//k",
 		"/amq/queue/", "/reply-queue/", "/temp-queue/", "/nonsense/x", "/orders", "nonsense://x", "queue://", "://x", "/queue/%", "/queue/%2", "/queue/%zz", "/Queue/x"} {
 		t.Run("not "+text, func(t *testing.T) {
 			if got, err := parseDestination(text); err == nil {
@@ -105,7 +107,7 @@ func TestParseAddress(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"orders", "queue://orders", "/temp-queue/x", "/temp-topic/x", "/reply-queue/x", "/queue/a/b"} {
+	for _, text := range []string{"orders", "queue://orders", "/temp-queue/x", "/temp-topic/x", "/reply-queue/x", "/amq/queue/a/b"} {
 		if _, err := ParseAddress(text); err == nil {
 			t.Errorf("%q was accepted", text)
 		}

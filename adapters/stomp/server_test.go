@@ -61,7 +61,7 @@ func TestBadInputGetsAnErrorFrame(t *testing.T) {
 		{"BEGIN by no name", connect + "BEGIN\ntransaction:\n\n\x00", "message:Missing header"},
 		{"SEND to nowhere", connect + "SEND\n\nx\x00", "message:Missing destination"},
 		{"SEND to a blank", connect + "SEND\ndestination:\n\nx\x00", "message:Invalid destination"},
-		{"SEND to a queue with a slash", connect + "SEND\ndestination:/queue/a/b\n\nx\x00", "message:Invalid destination"},
+		{"SEND to an existing queue with a slash", connect + "SEND\ndestination:/amq/queue/a/b\n\nx\x00", "message:Invalid destination"},
 		{"SEND to nonsense", connect + "SEND\ndestination:/nonsense\n\nx\x00", "message:Unknown destination"},
 		{"SEND to a bad escape", connect + "SEND\ndestination:/queue/%2\n\nx\x00", "message:Invalid destination"},
 		{"SEND to a temporary queue", connect + "SEND\ndestination:/temp-queue/x\n\nx\x00", "message:Invalid destination"},

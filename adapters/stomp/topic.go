@@ -39,7 +39,12 @@ func (c *conn) listen(f *wire.Frame, text string, d *destination, t *terms) (*qu
 	case err != nil && !fresh:
 		return nil, confirm.Receipt{}, err
 	case !fresh && t.name != "" && !c.listensTo(name, b):
-		// ActiveMQ: another topic or selector under the same name is another subscription in its place.
+		// ActiveMQ: another topic or selector under the same name is another subscription in its place. What cannot take
+		// the place leaves it alone.
+		if _, err := c.router.Exchange(b.Source); err != nil {
+			return nil, confirm.Receipt{}, err
+		}
+		fresh = true
 		if _, _, err := c.router.DeleteQueue(name, c.origin, queue.Condition{IfUnused: true}, router.Client); err != nil && !errors.Is(err, router.ErrNotFound) {
 			return nil, confirm.Receipt{}, inUse(err, c.ingress.clientID, t.name)
 		}

@@ -36,6 +36,17 @@ func TestActiveMQWildcardsOfTopics(t *testing.T) {
 	c.quiet()
 }
 
+// TestSlashesAreAPartOfQueueNames, as ActiveMQ has it: Ruby's client tests with such names.
+func TestSlashesAreAPartOfQueueNames(t *testing.T) {
+	h := newHouse(t)
+	c := h.connect(wire.V12)
+	c.write("SUBSCRIBE\nid:1\ndestination:/queue/test/ruby/stomp\n\n\x00SEND\ndestination:/queue/test%%2Fruby/stomp\n\nx\x00")
+	f := c.message("x")
+	c.write("SEND\ndestination:%s\n\ny\x00", header(f, "destination"))
+	c.message("y")
+	h.queue("test/ruby/stomp")
+}
+
 func TestBareNamesAreQueues(t *testing.T) {
 	h := newHouse(t)
 	c := h.connect(wire.V10)
@@ -141,6 +152,14 @@ func TestActiveMQsDurableSubscription(t *testing.T) {
 	third := h.connectAs("me")
 	third.write("UNSUBSCRIBE\nid:x\nactivemq.subscriptionName:a.b\nreceipt:u\n\n\x00")
 	third.expect(wire.Error, "message:Subscription in use", "receipt-id:u")
+	c.receipted("UNSUBSCRIBE\nid:3\nreceipt:u\n\n\x00")
+	lost := h.connectAs("me")
+	lost.write("SUBSCRIBE\nid:4\nactivemq.subscriptionName:a.b\ndestination:/exchange/missing/k\n\n\x00")
+	lost.expect(wire.Error, "message:not_found")
+	lost.closed()
+	if n := len(h.router.Queues()); n != 2 {
+		t.Errorf("%d queues: a mistake has ended the subscription", n)
+	}
 	c.receipted("UNSUBSCRIBE\nid:3\nactivemq.subscriptionName:a.b\nreceipt:u\n\n\x00")
 	if n := len(h.router.Queues()); n != 1 { // the other's
 		t.Errorf("%d queues", n)
