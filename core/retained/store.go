@@ -21,6 +21,7 @@ type Store struct {
 	// guarded by mu; leaf: call nothing while held
 	mu         sync.RWMutex
 	root       node
+	newest     uint64 // the highest Pos.Seq of a value
 	len        int
 	graves     []*value // removed lately, oldest first
 	unreadable uint64   // values removed because the log could not read them
@@ -29,19 +30,13 @@ type Store struct {
 // graveyard is how many removed values are remembered: as many as publishers could overtake each other by.
 const graveyard = 1024
 
-// node is one word of a key.
-type node struct {
-	children map[string]*node
-	value    *value
-}
-
 // value is where the last message of a key is.
 type value struct {
 	key     string
 	at      queue.Pos
 	expires int64 // Unix ms, 0 for never
 	cleared bool  // removed; remembered for a while so that a message overtaken by its removal does not come back
-	ours    bool  // removed because it could not be read, and not by a publisher
+	ours    bool  // removed because it could not be read or has expired, and not by a publisher
 }
 
 // separator keeps virtual hosts apart in the rows' keys. It is not a legal byte of a virtual host's name.
@@ -71,13 +66,7 @@ func (s *Store) Keep(m *message.Message, at queue.Pos) {
 	if s.set(v) || v.cleared {
 		return
 	}
-	// What removed the value before this one because it could not be read must not remove this one, too.
-	again, _, err := s.log.Append(m, nil, s.Row(m))
-	if err != nil {
-		s.slog.Error("retained message not kept", "vhost", s.vhost, "key", m.Key, "err", err)
-		return
-	}
-	s.set(&value{key: m.Key, at: again, expires: m.Expires})
+	s.keepAgain(m) // what removed the value before this one must not remove this one, too
 }
 
 // Restore takes over a row found in the log at start; the deadline is read with the message. It answers false for a
@@ -95,18 +84,13 @@ func (s *Store) set(v *value) bool {
 	v.key = strings.Clone(v.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := &s.root
-	for word := range strings.SplitSeq(v.key, ".") {
-		next := n.children[word]
-		if next == nil {
-			if n.children == nil {
-				n.children = map[string]*node{}
-			}
-			next = &node{}
-			n.children[word] = next
-		}
-		n = next
-	}
+	return s.place(v)
+}
+
+// place is set with mu held.
+func (s *Store) place(v *value) bool {
+	n := s.root.make(v.key)
+	s.newest = max(s.newest, v.at.Seq)
 	if n.value != nil && n.value.at.Seq > v.at.Seq {
 		return !n.value.ours // overtaken: the log has the other one last
 	}
@@ -120,31 +104,11 @@ func (s *Store) set(v *value) bool {
 	}
 	s.graves = append(s.graves, v)
 	if len(s.graves) > graveyard {
-		s.root.prune(s.graves[0].key, s.graves[0])
+		s.root.remove(s.graves[0].key, s.graves[0])
 		s.graves[0] = nil
 		s.graves = s.graves[1:]
 	}
 	return true
-}
-
-// prune removes the removed value v of key, and the nodes that are empty then. It reports whether n is.
-func (n *node) prune(key string, v *value) (empty bool) {
-	word, rest, more := strings.Cut(key, ".")
-	child := n.children[word]
-	if child == nil {
-		return false
-	}
-	gone := false
-	if more {
-		gone = child.prune(rest, v)
-	} else if child.value == v {
-		child.value = nil
-		gone = len(child.children) == 0
-	}
-	if gone {
-		delete(n.children, word)
-	}
-	return len(n.children) == 0 && n.value == nil
 }
 
 // Len is the number of keys with a value.
@@ -161,52 +125,111 @@ func (s *Store) Unreadable() uint64 {
 	return s.unreadable
 }
 
-// lose removes a value that cannot be read, in the log as well, as a publisher would: every subscriber to come would meet
-// it. One that cannot be removed now is met, and tried, again.
+// lose removes a value that cannot be read: every subscriber to come would meet it.
 func (s *Store) lose(v *value, why error) {
 	s.slog.Error("a retained message cannot be read and is removed", "vhost", s.vhost, "key", v.key, "message", v.at.Seq,
 		"segment", v.at.Segment, "offset", v.at.Offset, "err", why)
+	if s.forget(v) {
+		s.mu.Lock()
+		s.unreadable++
+		s.mu.Unlock()
+	}
+}
+
+// forget removes a value, in the log as well, as a publisher would. One that cannot be removed now is met, and tried, again.
+func (s *Store) forget(v *value) bool {
 	removal := &message.Message{Key: v.key, Guarantee: message.AtLeastOnce, Retain: true}
 	at, _, err := s.log.Append(removal, nil, s.Row(removal))
 	if err != nil {
-		s.slog.Error("a retained message that cannot be read is still there", "vhost", s.vhost, "key", v.key, "err", err)
+		s.slog.Error("a retained message that cannot be read, or has expired, is still there", "vhost", s.vhost, "key", v.key, "err", err)
+		return false
+	}
+	s.mu.Lock()
+	other := v
+	if n := s.root.get(v.key); n != nil {
+		other = n.value
+	}
+	if other == v {
+		s.place(&value{key: v.key, at: at, cleared: true, ours: true})
+	}
+	s.mu.Unlock()
+	if other == v {
+		return true
+	}
+	if other != nil && !other.cleared && other.at.Seq < at.Seq { // a publisher's, and our row has removed its
+		m, err := s.log.Read(other.at)
+		if err != nil {
+			s.slog.Error("retained message not kept", "vhost", s.vhost, "key", v.key, "err", err)
+			return false
+		}
+		s.keepAgain(m)
+	}
+	return false
+}
+
+// keepAgain writes a value once more whose row one of our removals has ended.
+func (s *Store) keepAgain(m *message.Message) {
+	at, _, err := s.log.Append(m, nil, s.Row(m))
+	if err != nil {
+		s.slog.Error("retained message not kept", "vhost", s.vhost, "key", m.Key, "err", err)
 		return
 	}
-	s.set(&value{key: v.key, at: at, cleared: true, ours: true})
-	s.mu.Lock()
-	s.unreadable++
-	s.mu.Unlock()
+	s.set(&value{key: m.Key, at: at, expires: m.Expires})
 }
 
-// Cursor walks over the retained messages that matched when it was opened.
+// What a cursor looks at before it gives the store up to others, and how many positions it keeps meanwhile.
+const (
+	pageValues = 256
+	pageVisits = 4096
+)
+
+// Cursor walks over the retained messages that match. It keeps a portion of their positions, however many there are: who
+// subscribes to everything and reads nothing costs no more than others.
 type Cursor struct {
-	store *Store
-	found []*value
+	store    *Store
+	walk     walk
+	newest   uint64 // what has come since is no longer this cursor's
+	found    []*value
+	last     string // the key it stands at
+	begun    bool
+	finished bool
 }
 
-// Open returns a cursor over the values whose keys match pattern: * one word, # zero or more at the end. noDollar skips
-// keys that begin with $ ([MQTT-4.7.2-1]). Only positions are copied.
+// Open returns a cursor over the values there are now whose keys match pattern: * one word, # zero or more at the end.
+// noDollar skips keys that begin with $ ([MQTT-4.7.2-1]).
 func (s *Store) Open(pattern string, noDollar bool) *Cursor {
-	c := &Cursor{store: s}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	s.root.match(pattern, true, func(v *value) {
-		if !v.cleared && !(noDollar && strings.HasPrefix(v.key, "$")) {
-			c.found = append(c.found, v)
-		}
-	})
-	return c
+	return &Cursor{store: s, walk: walk{pattern: pattern, noDollar: noDollar, most: pageValues}, newest: s.newest}
 }
 
-// Next returns the next message; ok is false at the end. Expired ones are left out, as are those replaced or removed
-// since the cursor was opened: the subscriber has those from its subscription. One that cannot be read is removed with a
-// count; an error is about the log.
+// turn finds the next portion, which may be empty.
+func (c *Cursor) turn() {
+	w := &c.walk
+	w.found, w.path, w.visits = w.found[:0], w.path[:0], pageVisits
+	c.store.mu.RLock()
+	c.finished = w.below(&c.store.root, 0, c.last, c.begun)
+	c.store.mu.RUnlock()
+	c.found, c.last, c.begun = w.found, string(w.path), true
+}
+
+// Next returns the next message; ok is false at the end. Expired ones are left out and removed, and those replaced or removed
+// since the cursor was opened are left out: the subscriber has those from its subscription. One that cannot be read is
+// removed with a count; an error is about the log.
 func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
-	for len(c.found) > 0 {
+	for len(c.found) > 0 || !c.finished {
+		if len(c.found) == 0 {
+			c.turn()
+			continue
+		}
 		v := c.found[0]
 		c.found = c.found[1:]
 		now := time.Now().UnixMilli()
-		if v.expires != 0 && v.expires <= now || !c.store.current(v) {
+		if v.at.Seq > c.newest || !c.store.current(v) {
+			continue
+		}
+		if v.expires != 0 && v.expires <= now {
+			c.store.forget(v)
 			continue
 		}
 		m, err := c.store.log.Read(v.at)
@@ -221,6 +244,7 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 			return nil, false, err
 		}
 		if m.Expired(now) {
+			c.store.forget(v)
 			continue
 		}
 		return m, true, nil
@@ -232,44 +256,6 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 func (s *Store) current(v *value) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := &s.root
-	for word := range strings.SplitSeq(v.key, ".") {
-		if n = n.children[word]; n == nil {
-			return false
-		}
-	}
-	return n.value == v
-}
-
-// match calls found for every value below n whose remaining words match pattern; more is false when no word is left.
-func (n *node) match(pattern string, more bool, found func(*value)) {
-	if !more {
-		if n.value != nil {
-			found(n.value)
-		}
-		return
-	}
-	word, rest, left := strings.Cut(pattern, ".")
-	switch word {
-	case "#":
-		n.all(found)
-	case "*":
-		for _, child := range n.children {
-			child.match(rest, left, found)
-		}
-	default:
-		if child := n.children[word]; child != nil {
-			child.match(rest, left, found)
-		}
-	}
-}
-
-// all calls found for n and everything below.
-func (n *node) all(found func(*value)) {
-	if n.value != nil {
-		found(n.value)
-	}
-	for _, child := range n.children {
-		child.all(found)
-	}
+	n := s.root.get(v.key)
+	return n != nil && n.value == v
 }
