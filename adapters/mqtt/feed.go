@@ -147,7 +147,7 @@ func (c *conn) resumeFeeds() error {
 		if _, reason := c.addFeed(&sub, true); !reason.Failed() {
 			continue
 		}
-		cs.filters = without(cs.filters, sub.filter)
+		c.setFilters(without(cs.filters, sub.filter))
 		if cs.durable {
 			if _, err := s.config.State.Put(cs.filterTombstone(sub.filter)); err != nil {
 				return err

@@ -2,9 +2,9 @@ package mqtt
 
 import (
 	"slices"
+	"strings"
 
 	"tridge/core/message"
-	"tridge/core/retained"
 )
 
 // The values of retain handling (5.0, section 3.8.3.1).
@@ -16,9 +16,14 @@ const (
 // cursor sends the retained messages that a new subscription gets. The writer pulls them within the client's window,
 // before live messages; nothing is copied into a queue.
 type cursor struct {
-	*retained.Cursor
+	walker
 	sub  subscription
 	next *message.Message // pulled and not sent: there was no room; writer goroutine
+}
+
+// walker is a retained.Cursor, or a list of messages.
+type walker interface {
+	Next() (m *message.Message, ok bool, err error)
 }
 
 // wantsRetained reports whether a subscription begins with retained messages [MQTT-3.3.1-9] [MQTT-3.3.1-10]
@@ -38,9 +43,10 @@ func (c *conn) openCursors(requests []filterRequest, greeted map[string]subscrip
 			continue
 		}
 		open[sub.filter] = true
-		list = append(list, &cursor{
-			Cursor: c.session.host.Retained.Open(sub.pattern, beginsWithWildcard(sub.filter)), sub: sub,
-		})
+		if y := c.server.sys; y != nil && strings.HasPrefix(sub.filter, "$SYS/") {
+			list = append(list, &cursor{walker: y.greeting(sub.pattern), sub: sub})
+		}
+		list = append(list, &cursor{walker: c.session.host.Retained.Open(sub.pattern, beginsWithWildcard(sub.filter)), sub: sub})
 	}
 	return list
 }

@@ -147,6 +147,9 @@ func (s *Server) restore() error {
 		cs.filters = append(cs.filters, newSubscription(
 			filterRequest{parts[2], v.QoS, v.NoLocal, v.RetainAsPublished, v.RetainHandling}, v.Identifier))
 	}
+	for _, cs := range s.sessions {
+		s.subscriptions.Add(int64(len(cs.filters)))
+	}
 	if err := s.restoreShares(); err != nil {
 		return err
 	}

@@ -119,18 +119,19 @@ type Server struct {
 	limits Limits
 	log    *slog.Logger
 	losses Losses
+	sys    *sys // nil: nothing is published
 
-	connections atomic.Int64
-	decoders    sync.Pool // of *decoder: a cache, what is in it has no owner
-	overdue     overdue
-	shares      shares
-	admission   admission
+	connections   atomic.Int64
+	subscriptions atomic.Int64 // of all sessions, connected or not
+	decoders      sync.Pool    // of *decoder: a cache, what is in it has no owner
+	overdue       overdue
+	shares        shares
+	admission     admission
 
 	// guarded by mu; leaf: call nothing while held
 	mu       sync.Mutex
 	sessions map[sessionKey]*clientSession
 	clock    clock
-	sys      *sys               // nil: nothing is published
 	live     map[*conn]struct{} // connections whose CONNECT was accepted
 	past     traffic            // of those that have ended
 	opened   uint64             // such connections ever

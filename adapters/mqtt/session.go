@@ -143,6 +143,7 @@ func (s *Server) end(cs *clientSession) error {
 			}
 		}
 	}
+	s.subscriptions.Add(-int64(len(cs.filters)))
 	cs.sessionState = sessionState{}
 	return err
 }

@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"slices"
-	"strings"
 
 	"tridge/core/confirm"
 	"tridge/core/queue"
@@ -68,9 +67,6 @@ func (c *conn) subscribe(p *subscribePacket) error {
 	c.source.Wake()
 	for _, f := range feeds {
 		f.source.Wake()
-	}
-	if slices.ContainsFunc(p.requests, func(r filterRequest) bool { return strings.Contains(r.filter, "$SYS/") }) {
-		c.server.hurrySys()
 	}
 	return nil
 }
@@ -151,6 +147,7 @@ func (c *conn) changeFilters(changed map[string]subscription) {
 
 // setFilters replaces the list that the writer matches against.
 func (c *conn) setFilters(list []subscription) {
+	c.server.subscriptions.Add(int64(len(list) - len(c.session.filters)))
 	b := c.out.Begin()
 	c.session.filters = list
 	c.out.End(b)
@@ -193,8 +190,8 @@ func (c *conn) unsubscribe(id uint16, filters []string) error {
 		receipt = receipt.Join(safe)
 		gone[filter] = true
 	}
+	c.setFilters(slices.DeleteFunc(slices.Clone(c.session.filters), func(s subscription) bool { return gone[s.filter] }))
 	b := c.out.Begin()
-	c.session.filters = slices.DeleteFunc(slices.Clone(c.session.filters), func(s subscription) bool { return gone[s.filter] })
 	c.cursors = slices.DeleteFunc(c.cursors, func(cur *cursor) bool { return gone[cur.sub.filter] })
 	c.out.End(b)
 	if err := c.waitFor(receipt); err != nil {

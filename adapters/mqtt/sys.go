@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime/metrics"
 	"strconv"
+	"sync"
 	"time"
 
 	"tridge/core/message"
@@ -13,18 +14,24 @@ import (
 // sysPrefix begins the topics under which the gateway tells of itself, with the names that mosquitto made known.
 const sysPrefix = "$SYS/broker/"
 
-// sys publishes them. It is the clock's and the timers' goroutine that calls it, one at a time.
+// sys publishes them, and tells a new subscriber what they are, as mosquitto does by retaining them.
 type sys struct {
+	// immutable
 	server    *Server
 	publisher *router.Publisher
 	interval  time.Duration
 	started   time.Time
 
-	timer *time.Timer
+	timer *time.Timer // guarded by Server.mu
 
-	// of the publication under way
-	now     time.Time
-	current *figures // nil until somebody wants one
+	// guarded by mu, which is held while the topics are told
+	mu        sync.Mutex
+	now       time.Time
+	current   *figures                                      // nil until somebody wants one
+	advancing bool                                          // averages take in what has happened since they last did
+	into      func(m *message.Message, value func() string) // where what is told goes
+	greeted   time.Time
+	latest    []*message.Message // what new subscribers got then
 
 	before      traffic // at the last publication
 	opened      uint64
@@ -58,13 +65,40 @@ func (s *Server) startSys() {
 	y.timer = time.AfterFunc(y.interval, y.tick)
 }
 
-// hurrySys has the topics published soon: somebody has subscribed to them, and they are not retained.
-func (s *Server) hurrySys() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sys != nil && !s.clock.stopped && s.sys.timer.Stop() {
-		s.sys.timer.Reset(0)
+// greetEvery is how old what a new subscriber is told may be: who subscribes again and again has nothing gathered.
+const greetEvery = time.Second
+
+// greeting is what the topics are for a new subscriber to a filter with that pattern.
+func (y *sys) greeting(pattern string) *messageList {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if now := time.Now(); now.Sub(y.greeted) >= greetEvery {
+		y.latest = nil
+		y.tellAll(now, func(m *message.Message, value func() string) {
+			m.Body = []byte(value())
+			y.latest = append(y.latest, m)
+		})
+		y.greeted, y.current = now, nil
 	}
+	l := new(messageList)
+	for _, m := range y.latest {
+		if matchKey(pattern, m.Key) {
+			l.messages = append(l.messages, m)
+		}
+	}
+	return l
+}
+
+// messageList is a cursor over messages that are there.
+type messageList struct{ messages []*message.Message }
+
+// Next is retained.Cursor.Next.
+func (l *messageList) Next() (m *message.Message, ok bool, err error) {
+	if len(l.messages) == 0 {
+		return nil, false, nil
+	}
+	m, l.messages = l.messages[0], l.messages[1:]
+	return m, true, nil
 }
 
 func (y *sys) tick() {
@@ -87,7 +121,27 @@ func (y *sys) tick() {
 
 // publish publishes the topics that somebody wants. For the others nothing is computed.
 func (y *sys) publish() {
-	y.now, y.current = time.Now(), nil
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.advancing = true
+	defer func() { y.advancing = false }()
+	y.tellAll(time.Now(), func(m *message.Message, value func() string) {
+		if !y.publisher.Wanted(m) {
+			return
+		}
+		m.Body = []byte(value())
+		if _, _, err := y.publisher.Publish(m); err != nil {
+			y.server.log.Warn("not published", "topic", swap(m.Key), "err", err)
+		}
+	})
+	if f := y.current; f != nil {
+		y.before, y.opened, y.dropped, y.beforeTime = f.traffic, f.opened, f.dropped, y.now
+	}
+}
+
+// tellAll tells every topic into a function, which asks for the value if it wants it. mu is held.
+func (y *sys) tellAll(now time.Time, into func(m *message.Message, value func() string)) {
+	y.now, y.current, y.into = now, nil, into
 	y.tell("version", func(*figures) string { return y.server.config.Version })
 	y.tell("uptime", func(*figures) string { return strconv.Itoa(int(y.now.Sub(y.started).Seconds())) + " seconds" })
 	for _, n := range []struct {
@@ -101,6 +155,7 @@ func (y *sys) publish() {
 		{"clients/inactive", func(f *figures) uint64 { return uint64(max(0, f.sessions-f.connected)) }},
 		{"clients/maximum", func(f *figures) uint64 { return uint64(f.maximum) }},
 		{"clients/expired", func(f *figures) uint64 { return uint64(f.expired) }},
+		{"subscriptions/count", func(*figures) uint64 { return uint64(y.server.subscriptions.Load()) }},
 		{"shared_subscriptions/count", func(f *figures) uint64 { return uint64(f.shared) }},
 		{"retained messages/count", func(*figures) uint64 { return y.server.retainedMessages() }},
 		{"heap/current", func(f *figures) uint64 { return f.heap }},
@@ -118,9 +173,6 @@ func (y *sys) publish() {
 		y.tell(n.topic, func(f *figures) string { return strconv.FormatUint(n.value(f), 10) })
 	}
 	y.tellLoads()
-	if f := y.current; f != nil {
-		y.before, y.opened, y.dropped, y.beforeTime = f.traffic, f.opened, f.dropped, y.now
-	}
 }
 
 // loadMinutes are what loads are averaged over, as those of the system are.
@@ -150,7 +202,7 @@ func (y *sys) tellLoads() {
 					y.loads[load.topic] = new([3]float64)
 				}
 				averages := y.loads[load.topic]
-				if elapsed := y.now.Sub(y.beforeTime).Minutes(); !advanced && elapsed > 0 {
+				if elapsed := y.now.Sub(y.beforeTime).Minutes(); y.advancing && !advanced && elapsed > 0 {
 					rate := float64(int64(load.delta(f))) / elapsed
 					for n := range averages {
 						weight := math.Exp(-elapsed / loadMinutes[n])
@@ -162,24 +214,19 @@ func (y *sys) tellLoads() {
 			})
 		}
 	}
-	if !wanted {
+	if y.advancing && !wanted {
 		clear(y.loads)
 	}
 }
 
-// tell publishes one topic, if somebody wants it.
+// tell tells one topic.
 func (y *sys) tell(name string, value func(f *figures) string) {
-	m := &message.Message{Exchange: topicExchange, Key: swap(sysPrefix + name), Time: y.now.UnixMilli()}
-	if !y.publisher.Wanted(m) {
-		return
-	}
-	if y.current == nil {
-		y.current = y.gather()
-	}
-	m.Body = []byte(value(y.current))
-	if _, _, err := y.publisher.Publish(m); err != nil {
-		y.server.log.Warn("not published", "topic", sysPrefix+name, "err", err)
-	}
+	y.into(&message.Message{Exchange: topicExchange, Key: swap(sysPrefix + name), Time: y.now.UnixMilli()}, func() string {
+		if y.current == nil {
+			y.current = y.gather()
+		}
+		return value(y.current)
+	})
 }
 
 func (y *sys) gather() *figures {

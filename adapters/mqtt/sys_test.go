@@ -49,7 +49,7 @@ func TestSysTopicsHaveTheNamesOfMosquitto(t *testing.T) {
 			"version": "tridge version 1", "uptime": "0 seconds", "clients/connected": "2", "clients/total": "3", "clients/disconnected": "1",
 			"clients/inactive": "1", "clients/active": "2", "clients/maximum": "3", "clients/expired": "0",
 			"publish/messages/received": "3", "publish/bytes/received": "9", "publish/messages/dropped": "1",
-			"retained messages/count": "0", "shared_subscriptions/count": "0",
+			"retained messages/count": "0", "shared_subscriptions/count": "0", "subscriptions/count": "1",
 		} {
 			if got := values[sysPrefix+topic]; got != want {
 				t.Errorf("%s is %q, want %q", topic, got, want)
@@ -83,5 +83,45 @@ func TestSysIsComputedForWhoSubscribesOnly(t *testing.T) {
 		if m := c.messageWithin(time.Minute); m.topic != "$SYS/broker/uptime" || !strings.HasSuffix(m.payload, " seconds") {
 			t.Errorf("got %+v", m)
 		}
+	})
+}
+
+// As mosquitto retains them, a new subscriber has them at once, with the flag; who asks again and again has them from then.
+func TestSysTopicsAreLikeRetainedToANewSubscriber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := tellingGateway(t)
+		kept, _ := g.connect(persistent(version5, "kept"))
+		kept.subscribe(1, qos1, "a", "b", "$share/g/c")
+		_ = kept.disconnect()
+		g = g.crash()
+		g.server.config.SysInterval = 10 * time.Second
+		g.server.startSys()
+		c, _ := g.connect(hello{version: version5, id: "c"})
+		subscriptions := func(options byte) pub {
+			c.subscribe(1, options, "$SYS/broker/subscriptions/+")
+			return c.message()
+		}
+		want := pub{topic: "$SYS/broker/subscriptions/count", payload: "4", retain: true}
+		if got := subscriptions(qos1); got != want {
+			t.Errorf("got %+v", got)
+		}
+		c.subscribe(2, qos1, "other")
+		if got := subscriptions(qos1); got != want {
+			t.Errorf("within a second: %+v", got)
+		}
+		time.Sleep(2 * time.Second)
+		want.payload = "5"
+		if got := subscriptions(qos1); got != want {
+			t.Errorf("a second later: %+v", got)
+		}
+		c.send(packet(0xA2, append([]byte{0, 5, 0}, appendText(nil, "other")...)))
+		c.expect(0xB0)
+		want.payload, want.retain = "4", false
+		if got := c.messageWithin(time.Minute); got != want {
+			t.Errorf("at the interval: %+v", got)
+		}
+		synctest.Wait() // they are still being told
+		c.subscribe(1, qos1|retainSendNever<<4, "$SYS/#")
+		c.expectNothing()
 	})
 }
