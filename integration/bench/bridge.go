@@ -134,11 +134,7 @@ func (b *bridge) publish() error {
 			return err
 		}
 		l.consumers = append(l.consumers, c)
-		go func() {
-			if err := b.work(c, seen, &l.received, done); err != nil {
-				l.fail(err)
-			}
-		}()
+		go func() { l.fail(b.work(c, seen, &l.received, done)) }()
 	}
 	before, err := g.CPU()
 	if err != nil {
