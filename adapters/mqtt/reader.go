@@ -98,7 +98,8 @@ func remainingLength(b []byte) (size, head int, err error) {
 	return 0, 0, nil
 }
 
-// fill reads once. The buffer doubles when a read filled it and returns to its idle size after a run of small reads.
+// fill reads once. The buffer doubles, up to its maximum, when a read filled it and returns to its idle size after a run of
+// small reads.
 func (r *packetReader) fill() error {
 	switch {
 	case r.start == r.end:
@@ -109,12 +110,13 @@ func (r *packetReader) fill() error {
 			r.buffer = make([]byte, readBuffer)
 		}
 	case r.end < len(r.buffer):
-	case r.start > 0:
+	case r.start > 0 && len(r.buffer) >= maxReadBuffer:
 		r.end = copy(r.buffer, r.buffer[r.start:])
 		r.start = 0
-	default:
+	default: // the last read filled it, and a packet goes on: a stream hardly ever ends a read between two packets
 		grown := make([]byte, 2*len(r.buffer))
-		copy(grown, r.buffer)
+		r.end = copy(grown, r.buffer[r.start:])
+		r.start = 0
 		r.buffer = grown
 	}
 	n, err := r.source.Read(r.buffer[r.end:])
