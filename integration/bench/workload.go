@@ -15,7 +15,7 @@ const (
 	consumers = 2
 	window    = 256    // unconfirmed messages of a producer that waits for confirms
 	lag       = 10_000 // messages that may be under way of one that does not, of two of them if there are more
-	fanOutLag = 16     // messages of a fan-out that not everybody has
+	fanOutLag = 64     // messages of a fan-out that not everybody has
 	prefetch  = 1000   // unacknowledged messages of a consumer that acknowledges
 	queueName = "bench"
 )
