@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // runnerOfJava runs tests and prints what came of each.
@@ -41,7 +42,8 @@ func javaClient() library {
 			}
 			return only(unpacked, "rabbitmq-java-client*")
 		},
-		run: runJavaClient,
+		run:   runJavaClient,
+		limit: 30 * time.Minute, // it stops and starts the broker, which is quick here and slow there
 		needs: map[string]string{
 			"Permissions.": "permissions", "LoopbackUsers.": "permissions", "UserIDHeader.impersonated": "permissions",
 			"Firehose.": "the firehose", "ChannelLimitNegotiation.": "a channel-max that changes while it runs",

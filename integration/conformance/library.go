@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ type library struct {
 
 	// run runs a copy of it in directory, which does not exist yet, against t.
 	run func(ctx context.Context, prepared, directory string, t *target) (map[string]result, error)
+
+	limit time.Duration // of a run against one broker; 0 is suiteLimit
 
 	// needs says, by a part of their names, which tests need more than a broker on loopback, and what.
 	needs map[string]string
@@ -63,7 +66,7 @@ const suiteLimit = 10 * time.Minute
 
 // try runs the suite against t. What needs more than t has is taken out of the results and counted as skipped.
 func (l *library) try(ctx context.Context, prepared, directory string, t *target) (map[string]result, error) {
-	ctx, cancel := context.WithTimeout(ctx, suiteLimit)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(l.limit, suiteLimit))
 	defer cancel()
 	results, err := l.run(ctx, prepared, filepath.Join(directory, l.name+"-"+t.name), t)
 	if err == nil && len(results) == 0 {
