@@ -314,7 +314,7 @@ func (c *consumer) record(ds []queue.Delivery, now int64) (first uint64, ok bool
 		if c.noAck {
 			ch.unacked.skip()
 		} else {
-			ch.unacked.add(slot{delivery: ds[i], subscription: c.subscription, consumer: c, deadline: deadline})
+			ch.unacked.add(slot{delivery: ds[i].Unread(), subscription: c.subscription, consumer: c, deadline: deadline})
 		}
 	}
 	c.served = ch.unacked.last

@@ -90,7 +90,7 @@ func (ch *channel) answerGet(m *wire.BasicGet, subscription *queue.Subscription,
 			deadline = now + laws.Timeout
 			c.watch(ch, now, deadline)
 		}
-		ch.unacked.add(slot{delivery: *d, subscription: subscription, deadline: deadline})
+		ch.unacked.add(slot{delivery: d.Unread(), subscription: subscription, deadline: deadline})
 	}
 	c.out.End(b)
 	return ok

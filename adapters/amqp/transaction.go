@@ -101,8 +101,8 @@ func (ch *channel) endLater(tag uint64, multiple bool, how queue.Outcome) error 
 		tx.ends = append(tx.ends, ending{each, how})
 		tx.ending[each] = struct{}{}
 		size += keepCost
-		if m := ch.unacked.at(each).delivery.Message; m != nil && how == queue.Reject {
-			size += m.Size() // its dead letter becomes part of the record
+		if how == queue.Reject {
+			size += ch.unacked.at(each).delivery.Size() // its dead letter becomes part of the record
 		}
 	}
 	return tx.grow(size, ch.conn.server.limits.Transaction)

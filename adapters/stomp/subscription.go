@@ -133,11 +133,7 @@ func (s *subscription) record(batch []queue.Delivery) (first uint64, attached bo
 	if s.mode != ackAuto {
 		s.window.Used += len(batch)
 		for i := range batch {
-			d := batch[i]
-			if p := d.Pos(); p.Seq != 0 {
-				d.Message = nil // the log has it, should it come back: what clients leave unsettled must not be memory
-			}
-			s.unsettled.push(first+uint64(i), d)
+			s.unsettled.push(first+uint64(i), batch[i].Unread())
 		}
 	}
 	return first, true

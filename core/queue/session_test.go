@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"slices"
 	"testing"
 
 	"tridge/core/message"
@@ -47,5 +48,29 @@ func TestTransientMessagesAreDroppedForWhoIsBehind(t *testing.T) {
 				t.Errorf("%d counted as dropped", n)
 			}
 		})
+	}
+}
+
+// TestUnreadDeliveryIsNoMemory: what a session keeps of a durable message until it is settled is its place in the log, and
+// when it comes back it comes whole.
+func TestUnreadDeliveryIsNoMemory(t *testing.T) {
+	l := queuetest.NewLog()
+	q := newQueue(t, "q", 1, l, queue.Options{})
+	put(t, q, l, "durable")
+	if err := q.Put(&message.Message{Body: []byte("transient")}, queue.Pos{}); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	ds := take(t, s, 2)
+	kept := []queue.Delivery{ds[0].Unread(), ds[1].Unread()}
+	if kept[0].Message != nil || kept[1].Message == nil || ds[0].Message == nil {
+		t.Error("what the log has is kept, or what it has not is not")
+	}
+	if got, want := kept[0].Size(), ds[0].Message.Size(); got < want || got > want+64 {
+		t.Errorf("it is said to take %d bytes, want some %d", got, want)
+	}
+	settle(t, s, kept, queue.Requeue)
+	if got := bodies(take(t, s, 2)); !slices.Equal(got, []string{"durable", "transient"}) {
+		t.Errorf("came back as %q", got)
 	}
 }

@@ -56,6 +56,16 @@ type Delivery struct {
 // Pos is where the message is in the log, zero when it is not.
 func (d *Delivery) Pos() Pos { return d.pos }
 
+// Unread returns d without its message where the log can read that again: what a session keeps of what it has sent, for
+// messages that wait to be settled must not be memory.
+func (d *Delivery) Unread() Delivery {
+	kept := *d
+	if kept.pos.Seq != 0 {
+		kept.Message = nil
+	}
+	return kept
+}
+
 // Size is how many bytes its message takes, roughly, also when Message is nil.
 func (d *Delivery) Size() int {
 	if d.Message != nil {
