@@ -36,6 +36,7 @@ type conn struct {
 	version byte
 	connect *connectPacket
 	session *clientSession
+	will    *delayedWill // nil for none
 	user    string
 	member  *session.Member
 

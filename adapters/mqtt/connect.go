@@ -272,17 +272,18 @@ func (c *conn) open(host Host) (present bool, err error) {
 // replaceWill notes the will of this connection. One of the connection before was delayed for exactly this: it is not
 // published [MQTT-3.1.3-9].
 func (c *conn) replaceWill() error {
-	s, cs, will := c.server, c.session, c.connect.will
-	delayed := cs.will != nil
-	cs.will = nil
-	switch {
-	case will != nil:
-		return s.putWill(cs.key, &delayedWill{user: c.user, will: will})
-	case delayed && s.config.State != nil:
-		_, err := s.config.State.Put(willTombstone(cs.key))
-		return err
+	s, cs := c.server, c.session
+	var rows []queue.Row
+	if cs.will != nil && cs.will.row != "" {
+		rows = append(rows, cs.will.tombstone())
 	}
-	return nil
+	cs.will = nil
+	if will := c.connect.will; will != nil {
+		if c.will = s.newWill(cs.key, will, c.user); c.will.row != "" {
+			rows = append(rows, c.will.value())
+		}
+	}
+	return s.putWills(rows...)
 }
 
 func unavailable(err error) error {
@@ -334,12 +335,12 @@ func (c *conn) detach() {
 		}
 		c.detachFeeds(fed)
 		var err error
-		switch w := c.connect.will; {
+		switch w := c.will; {
 		case w == nil:
 		case !c.bye:
-			err = s.leaveWill(cs, w, c.user)
-		case s.config.State != nil:
-			_, err = s.config.State.Put(willTombstone(cs.key))
+			err = s.leaveWill(cs, w)
+		case w.row != "":
+			err = s.putWills(w.tombstone())
 		}
 		if err != nil {
 			c.logger().Error("will not written", "err", err)

@@ -179,6 +179,7 @@ func (s *Server) restore() error {
 			s.arm(cs, at)
 		}
 	}
+	s.setTimer()
 	s.mu.Unlock()
 	if len(orphans) == 0 {
 		return nil

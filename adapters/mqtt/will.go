@@ -12,9 +12,11 @@ import (
 
 // delayedWill is a will that is published at a time, unless its client comes back before (5.0, section 3.1.3.2.2).
 type delayedWill struct {
-	at   int64 // Unix ms
+	at   int64 // Unix ms; 0 while its client is connected
 	user string
 	will *willPacket
+	row  string // the key of its row; "" when it has none
+	came int64  // Unix ms of the CONNECT
 }
 
 const (
@@ -42,23 +44,34 @@ type overdueWill struct {
 	will *delayedWill
 }
 
+// newWill is the will of a client that connects. It has a row of its own: that of the connection before may still wait for the
+// disk.
+func (s *Server) newWill(key sessionKey, w *willPacket, user string) *delayedWill {
+	will := &delayedWill{user: user, will: w, came: time.Now().UnixMilli()}
+	if s.config.State != nil {
+		will.row = newWillKey(key)
+	}
+	return will
+}
+
 // leaveWill hands the will of a connection that ended without a clean DISCONNECT to its session.
-func (s *Server) leaveWill(cs *clientSession, w *willPacket, user string) error {
-	cs.will = &delayedWill{at: time.Now().UnixMilli() + int64(w.delay)*1000, user: user, will: w}
-	if w.delay == 0 {
+func (s *Server) leaveWill(cs *clientSession, w *delayedWill) error {
+	w.at = time.Now().UnixMilli() + int64(w.will.delay)*1000
+	cs.will = w
+	if w.will.delay == 0 {
 		s.publishWill(cs)
 		return nil
 	}
-	return s.putWill(cs.key, cs.will)
+	return s.putWills(w.value())
 }
 
-// putWill notes a will: one that is gone has no row, one of a client that is connected no time.
-func (s *Server) putWill(key sessionKey, w *delayedWill) error {
-	if s.config.State == nil {
+// putWills writes rows of wills that have one.
+func (s *Server) putWills(rows ...queue.Row) error {
+	if s.config.State == nil || len(rows) == 0 {
 		return nil
 	}
 	// Not waited for: a crash before it is safe is one before the client knew that it was connected, or gone.
-	_, err := s.config.State.Put(w.row(key))
+	_, err := s.config.State.Put(rows...)
 	return err
 }
 
@@ -126,8 +139,8 @@ func (w *overdueWill) size() int { return overdueCost + w.will.will.publish.size
 // publish publishes a will. Its row goes in the same record, so that no crash has it published twice, or never.
 func (s *Server) publish(w overdueWill) {
 	var rows []queue.Row
-	if s.config.State != nil {
-		rows = append(rows, willTombstone(w.key))
+	if w.will.row != "" {
+		rows = append(rows, w.will.tombstone())
 	}
 	in := ingress{clientID: w.key.clientID, user: w.will.user, replies: w.host.Replies, losses: &s.losses}
 	p := &w.will.will.publish

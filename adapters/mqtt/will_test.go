@@ -227,3 +227,38 @@ func TestWillWaitsWhileTheDiskIsFull(t *testing.T) {
 		})
 	}
 }
+
+// A will that waits for the disk and that of the next connection of its client do not end each other's rows.
+func TestWillsOfOneClientThatWaitForTheDiskSurvive(t *testing.T) {
+	for _, freed := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t, Limits{})
+			w, _ := g.connect(persistent(version5, "watcher"))
+			w.subscribe(1, qos1, "will")
+			g.gate.Set(session.Disk, true)
+			for _, payload := range []string{"first", "second"} {
+				c, _ := g.connect(hello{version: version5, id: "c", will: &testWill{topic: "will", payload: payload, qos: qos1}})
+				_ = c.cut()
+				time.Sleep(time.Second)
+			}
+			g.connect(hello{version: version5, id: "c", will: &testWill{topic: "will", payload: "third", qos: qos1}})
+			if freed {
+				g.gate.Set(session.Disk, false)
+				for _, payload := range []string{"first", "second"} {
+					w.ack(typePuback, w.expectMessageWithin(time.Minute, pub{topic: "will", payload: payload, qos: qos1}))
+				}
+			}
+			g = g.crash()
+			w, _ = g.connect(persistent(version5, "watcher"))
+			for _, payload := range []string{"first", "second", "third"} {
+				if !freed || payload == "third" {
+					w.ack(typePuback, w.expectMessageWithin(time.Minute, pub{topic: "will", payload: payload, qos: qos1}))
+				}
+			}
+			w.expectNothing()
+			if n := g.wills(); n != 0 {
+				t.Errorf("%d rows are left", n)
+			}
+		})
+	}
+}
