@@ -38,9 +38,9 @@ type User struct {
 
 // Users knows users by name and password. The zero value knows nobody but Guest.
 type Users struct {
-	byName     map[string]credential
-	secret     []byte // what the keys of users are made of that do not exist
-	iterations int    // of those
+	byName map[string]credential
+	secret []byte      // what the keys of users are made of that do not exist
+	shapes []scramKeys // those of users that do, which the others look like
 }
 
 // credential is what is known of one user's password.
@@ -69,7 +69,7 @@ func NewUsers(list []User) (*Users, error) {
 			if err != nil {
 				return nil, fmt.Errorf("auth: user %q: %w", user.Name, err)
 			}
-			c.scram, u.iterations = &keys, keys.iterations
+			c.scram, u.shapes = &keys, append(u.shapes, keys)
 		}
 		if _, twice := u.byName[user.Name]; twice {
 			return nil, fmt.Errorf("auth: user %q is listed twice", user.Name)

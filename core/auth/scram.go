@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -179,17 +180,20 @@ func printable(s string) bool {
 	return true
 }
 
-// scramKeys returns a user's keys. Of one that has none they are made up, and the same at every attempt.
+// scramKeys returns a user's keys. Of one that has none they are made up: the same at every attempt, as salted as those of some
+// user, and made also when they are not needed, so that neither what is answered nor how soon tells who there is.
 func (u *Users) scramKeys(name string) (k scramKeys, known bool) {
+	made := scramKeys{SCRAMIterations, mac(u.secret, "salt of "+name), mac(u.secret, "key of "+name), u.secret}
+	salt := scramSalt
+	if n := len(u.shapes); n > 0 {
+		like := u.shapes[binary.BigEndian.Uint32(made.stored)%uint32(n)]
+		made.iterations, salt = like.iterations, len(like.salt)
+	}
+	made.salt = made.salt[:min(salt, len(made.salt))]
 	if c, is := u.byName[name]; is && c.scram != nil {
 		return *c.scram, true
 	}
-	iterations := u.iterations
-	if iterations == 0 {
-		iterations = SCRAMIterations
-	}
-	made := mac(u.secret, "salt of "+name)
-	return scramKeys{iterations, made[:scramSalt], mac(u.secret, "key of "+name), u.secret}, false
+	return made, false
 }
 
 func mac(key []byte, text string) []byte {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -140,5 +141,28 @@ func TestMalformedSCRAMIsRefused(t *testing.T) {
 	}
 	if _, _, err := rfcUsers(t).SCRAM().Final([]byte(rfcFinal)); !errors.Is(err, ErrRefused) {
 		t.Error("a final message without a first is not refused")
+	}
+}
+
+// Users whose passwords were hashed at different times have other iterations: so do those who are not there.
+func TestUnknownUsersLookLikeKnownOnes(t *testing.T) {
+	keys := func(iterations, salt int) string {
+		return scramKeys{iterations, make([]byte, salt), make([]byte, 32), make([]byte, 32)}.String()
+	}
+	users, err := NewUsers([]User{{Name: "old", SCRAM: keys(4096, 12)}, {Name: "new", SCRAM: keys(600_000, 16)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for i := range 100 {
+		k, known := users.scramKeys(fmt.Sprint("nobody", i))
+		again, _ := users.scramKeys(fmt.Sprint("nobody", i))
+		if known || k.String() != again.String() {
+			t.Fatalf("known %v, %v, then %v", known, k, again)
+		}
+		seen[fmt.Sprint(k.iterations, " ", len(k.salt))]++
+	}
+	if len(seen) != 2 || seen["4096 12"] == 0 || seen["600000 16"] == 0 {
+		t.Errorf("seen %v", seen)
 	}
 }
