@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"slices"
 	"strings"
 
 	"tridge/core/message"
@@ -85,7 +84,10 @@ func (c *conn) fillRetained(dst []byte, now int64) (out []byte, more, blocked bo
 
 func (c *conn) dropCursor(cur *cursor) {
 	b := c.out.Begin()
-	c.cursors = slices.DeleteFunc(c.cursors, func(other *cursor) bool { return other == cur })
+	if len(c.cursors) > 0 && c.cursors[0] == cur { // else it has been replaced
+		c.cursors[0] = nil
+		c.cursors = c.cursors[1:]
+	}
 	c.out.End(b)
 }
 
