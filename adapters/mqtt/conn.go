@@ -103,6 +103,7 @@ func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
 	c := s.newConn(ctx, nc)
 	err := c.begin()
 	if err == nil {
+		c.packets.large = &s.readBuffers
 		err = c.read()
 	}
 	return c.finish(err)

@@ -1,9 +1,13 @@
 package mqtt
 
-import "io"
+import (
+	"io"
+	"sync"
+)
 
 const (
 	readBuffer    = 128      // bytes an idle connection keeps for reading
+	ownReadBuffer = 4 << 10  // most bytes of a connection that waits: what is larger is borrowed
 	maxReadBuffer = 64 << 10 // bytes a busy one reads at once; larger packets get memory of their own
 	maxConnect    = 1 << 20  // most bytes of a CONNECT
 	smallRun      = 32       // small reads in a row after which a large buffer is given back
@@ -13,12 +17,14 @@ const (
 // packetReader cuts a byte stream into control packets.
 type packetReader struct {
 	source io.Reader
-	limit  int // most bytes of a whole packet
+	limit  int        // most bytes of a whole packet
+	large  *sync.Pool // of *[maxReadBuffer]byte; nil until the client is let in, and nothing is borrowed
 
 	buffer     []byte
-	start, end int  // what is read and not consumed
-	filled     bool // the last read filled the buffer
-	small      int  // reads in a row that a small buffer would have served
+	own        []byte // set aside while buffer is borrowed
+	start, end int    // what is read and not consumed
+	filled     bool   // the last read filled the buffer
+	small      int    // reads in a row that a small buffer would have served
 }
 
 func newPacketReader(source io.Reader, limit int) *packetReader {
@@ -98,26 +104,28 @@ func remainingLength(b []byte) (size, head int, err error) {
 	return 0, 0, nil
 }
 
-// fill reads once. The buffer doubles, up to its maximum, when a read filled it and returns to its idle size after a run of
-// small reads.
+// fill reads once. The buffer grows when a read filled it. When nothing is left of a read that did not, the peer has paused:
+// a borrowed buffer is given back at once, one of its own returns to its idle size after a run of small reads.
 func (r *packetReader) fill() error {
 	switch {
 	case r.start == r.end:
 		r.start, r.end = 0, 0
-		if r.filled && len(r.buffer) < maxReadBuffer {
-			r.buffer = make([]byte, 2*len(r.buffer))
-		} else if r.small >= smallRun && len(r.buffer) > readBuffer {
+		switch {
+		case r.filled && len(r.buffer) < maxReadBuffer:
+			r.grow()
+		case r.filled:
+		case r.own != nil:
+			r.large.Put((*[maxReadBuffer]byte)(r.buffer))
+			r.buffer, r.own = r.own, nil
+		case r.small >= smallRun && len(r.buffer) > readBuffer:
 			r.buffer = make([]byte, readBuffer)
 		}
 	case r.end < len(r.buffer):
 	case r.start > 0 && len(r.buffer) >= maxReadBuffer:
 		r.end = copy(r.buffer, r.buffer[r.start:])
 		r.start = 0
-	default: // the last read filled it, and a packet goes on: a stream hardly ever ends a read between two packets
-		grown := make([]byte, 2*len(r.buffer))
-		r.end = copy(grown, r.buffer[r.start:])
-		r.start = 0
-		r.buffer = grown
+	default: // a packet goes on: a stream hardly ever ends a read between two of them
+		r.grow()
 	}
 	n, err := r.source.Read(r.buffer[r.end:])
 	r.end += n
@@ -133,6 +141,27 @@ func (r *packetReader) fill() error {
 	return err
 }
 
+// grow moves what is not consumed into a larger buffer: twice as large, or borrowed.
+func (r *packetReader) grow() {
+	small := r.buffer
+	if len(small) < ownReadBuffer || r.large == nil {
+		r.buffer = make([]byte, 2*len(small))
+	} else {
+		b, ok := r.large.Get().(*[maxReadBuffer]byte)
+		if !ok {
+			b = new([maxReadBuffer]byte)
+		}
+		r.buffer = b[:]
+		if len(small) <= ownReadBuffer { // else it was a long CONNECT
+			r.own = small
+		} else {
+			r.own = make([]byte, readBuffer)
+		}
+	}
+	r.end = copy(r.buffer, small[r.start:r.end])
+	r.start = 0
+}
+
 // long reads a packet that does not fit the buffer into memory of its own, which doubles as bytes arrive.
 func (r *packetReader) long(size int) ([]byte, error) {
 	body := make([]byte, 0, min(size, 2*maxReadBuffer))
@@ -146,6 +175,7 @@ func (r *packetReader) long(size int) ([]byte, error) {
 			body = grown
 		}
 		n, err := r.source.Read(body[len(body):cap(body)])
+		r.filled = false // the last read was not one of the buffer
 		body = body[:len(body)+n]
 		if err != nil && len(body) < size {
 			return nil, unexpected(err)

@@ -124,6 +124,7 @@ type Server struct {
 	connections   atomic.Int64
 	subscriptions atomic.Int64 // of all sessions, connected or not
 	decoders      sync.Pool    // of *decoder: a cache, what is in it has no owner
+	readBuffers   sync.Pool    // of *[maxReadBuffer]byte, the same
 	overdue       overdue
 	shares        shares
 	admission     admission
