@@ -140,7 +140,7 @@ func rule(identifier byte) propertyRule {
 	case 0x09: // correlation data
 		return propertyRule{valueBinary, inPublish | inWill}
 	case subscriptionID:
-		return propertyRule{valueVarint, inSubscribe}
+		return propertyRule{valueVarint, inSubscribe | inPublish}
 	case 0x11: // session expiry interval
 		return propertyRule{valueUint32, inConnect | inDisconnect}
 	case 0x15: // authentication method
@@ -192,10 +192,6 @@ func (s *shape) properties(in uint16) {
 	for len(list.rest) > 0 {
 		identifier := list.octet()
 		r := rule(identifier)
-		if identifier == subscriptionID && in == inPublish { // [MQTT-3.3.4-6]: a PUBLISH may have it, a client's may not
-			list.fail(protocolError("subscription identifier in a client's PUBLISH"))
-			break
-		}
 		if r.in&in == 0 {
 			list.fail(malformed("property that does not belong in this packet"))
 			break
@@ -212,6 +208,9 @@ func (s *shape) properties(in uint16) {
 		}
 		list.present |= 1 << identifier
 		list.value(r.kind)
+		if identifier == subscriptionID && in == inPublish { // [MQTT-3.3.4-6]: a server's may have it
+			list.fail(protocolError("subscription identifier in a client's PUBLISH"))
+		}
 	}
 	s.present = list.present
 	if s.err == nil && list.err != nil {
