@@ -91,7 +91,7 @@ func TestFileOverridesDefaults(t *testing.T) {
 		MQTT: MQTT{1, 2, 3, 4, 5, 6 * time.Hour, 7 * time.Second, "re/", 0, 9, 10, queue.SessionLimits{
 			IdleLength: queue.AtMost(11), IdleBytes: queue.AtMost(12 << 10), Age: 13_000,
 			BehindLength: queue.AtMost(14), BehindBytes: queue.AtMost(15 << 20)}},
-		STOMP: STOMP{true, "app", "secret", true},
+		STOMP: STOMP{true, "alice", "secret", true},
 	}
 	if g = placeless(g); !reflect.DeepEqual(g, want) {
 		t.Errorf("got\n%+v, want\n%+v", g, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -120,7 +121,11 @@ func ParseGateway(name string, src []byte) (Gateway, error) {
 	return g, errors.Join(d.errs...)
 }
 
+// guest is the user that is there without being listed.
+const guest = "guest"
+
 func (d *document) gateway(n *yaml.Node, g *Gateway) {
+	var login *yaml.Node // of stomp, which may come before the users
 	d.mapping(n,
 		optional("data", d.text(&g.Data)),
 		optional("listeners", func(n *yaml.Node) { d.listeners(n, &g.Listeners) }),
@@ -166,13 +171,19 @@ func (d *document) gateway(n *yaml.Node, g *Gateway) {
 		optional("stomp", func(n *yaml.Node) {
 			d.mapping(n,
 				optional("implicit-connect", d.truth(&g.STOMP.ImplicitConnect)),
-				optional("default-login", d.text(&g.STOMP.DefaultLogin)),
+				optional("default-login", func(n *yaml.Node) {
+					login = n
+					d.text(&g.STOMP.DefaultLogin)(n)
+				}),
 				optional("default-passcode", d.text(&g.STOMP.DefaultPasscode)),
 				optional("strict-host", d.truth(&g.STOMP.StrictHost)),
 			)
 		}),
 		later("permissions"), later("policies"), later("cluster"),
 	)
+	if name := g.STOMP.DefaultLogin; name != "" && name != guest && !slices.ContainsFunc(g.Users, func(u User) bool { return u.Name == name }) {
+		d.fail(login, "%q is none of the users", name)
+	}
 }
 
 func (d *document) user(n *yaml.Node, g *Gateway) {

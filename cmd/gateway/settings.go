@@ -31,7 +31,7 @@ func (s *settings) options() []option {
 		{"amqp", "ADDR", "GATEWAY_AMQP", "where AMQP 0-9-1 clients connect: HOST:PORT, or off; port 0 picks a free one; default " + config.Default().Listeners.AMQP[0].Address, &s.amqp},
 		{"stomp", "ADDR", "GATEWAY_STOMP", "the same for STOMP; default " + config.Default().Listeners.STOMP[0].Address, &s.stomp},
 		{"mqtt", "ADDR", "GATEWAY_MQTT", "the same for MQTT; default " + config.Default().Listeners.MQTT[0].Address, &s.mqtt},
-		{"http", "ADDR", "GATEWAY_HTTP", "the same for HTTP: /livez, /readyz, /api/listeners; default " + config.Default().Listeners.HTTP[0].Address, &s.http},
+		{"http", "ADDR", "GATEWAY_HTTP", "the same for HTTP: /livez, /readyz, /api; default " + config.Default().Listeners.HTTP[0].Address, &s.http},
 	}
 }
 
