@@ -37,39 +37,78 @@ func (q *Local) restore(ds []Delivery) {
 	wakeAll(wake)
 }
 
-// leave ends tokens that leave for a reason: to the dead letters, or dropped with a count.
+// leave ends tokens that leave for a reason: to the dead letters, or dropped with a count. Dead letters go a portion at a
+// time; with an error those that have not gone are back in their places.
 func (q *Local) leave(ds []Delivery, why Reason) (confirm.Receipt, error) {
 	return q.leaveBy(ds, why, q.laws().DeadLetter)
 }
 
 func (q *Local) leaveBy(ds []Delivery, why Reason, handOver func([]Delivery, Reason) (confirm.Receipt, error)) (confirm.Receipt, error) {
-	var receipt confirm.Receipt
-	var err error
 	if handOver == nil {
-		receipt, err = q.ackWith(&scratch{}, ds)
-	} else {
-		var n int
-		n, err = q.load(ds)
-		if ds = ds[:n]; err == nil && n > 0 {
-			receipt, err = handOver(ds, why)
+		receipt, err := q.ackWith(&scratch{}, ds)
+		if err != nil {
+			q.restore(ds)
+			return confirm.Receipt{}, err
 		}
+		q.left(len(ds), why, false)
+		return receipt, nil
 	}
-	if err != nil {
-		q.restore(ds)
-		return confirm.Receipt{}, err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.unacked -= len(ds)
-	if why == Expired {
-		q.counts.lost().expired += uint64(len(ds))
-	}
-	if handOver != nil {
-		q.counts.lost().deadLettered += uint64(len(ds))
-	} else if why != Expired {
-		q.counts.lost().dropped += uint64(len(ds))
+	var receipt confirm.Receipt
+	for len(ds) > 0 {
+		some := portion(ds)
+		ds = ds[len(some):]
+		n, err := q.load(some)
+		if err == nil && n > 0 {
+			var written confirm.Receipt
+			written, err = handOver(some[:n], why)
+			receipt = receipt.Join(written)
+		}
+		if err != nil {
+			q.restore(some[:n])
+			if len(ds) > 0 {
+				q.restore(ds)
+			}
+			return confirm.Receipt{}, err
+		}
+		for i := range some {
+			some[i].Message = nil
+		}
+		q.left(n, why, true)
 	}
 	return receipt, nil
+}
+
+// Bounds of the dead letters that are read into memory together: one consumer may have all of a queue unsettled, of which
+// nothing is in memory.
+const (
+	leaveAtOnce = 1024
+	leaveBytes  = 4 << 20
+)
+
+// portion is how many of ds, at least one, are handed over together.
+func portion(ds []Delivery) []Delivery {
+	size := 0
+	for i := range min(len(ds), leaveAtOnce) {
+		if size += max(ds[i].Size(), int(ds[i].pos.Size)); size > leaveBytes && i > 0 {
+			return ds[:i]
+		}
+	}
+	return ds[:min(len(ds), leaveAtOnce)]
+}
+
+// left counts n tokens that have left.
+func (q *Local) left(n int, why Reason, buried bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unacked -= n
+	if why == Expired {
+		q.counts.lost().expired += uint64(n)
+	}
+	if buried {
+		q.counts.lost().deadLettered += uint64(n)
+	} else if why != Expired {
+		q.counts.lost().dropped += uint64(n)
+	}
 }
 
 // load reads the messages of tokens that are not in memory, and returns how many tokens there still are: those whose
