@@ -34,9 +34,10 @@ const graveyard = 1024
 type value struct {
 	key     string
 	at      queue.Pos
-	expires int64 // Unix ms, 0 for never
-	cleared bool  // removed; remembered for a while so that a message overtaken by its removal does not come back
-	ours    bool  // removed because it could not be read or has expired, and not by a publisher
+	since   uint64 // the Pos.Seq it had before it was written again, 0 when it was not
+	expires int64  // Unix ms, 0 for never
+	cleared bool   // removed; remembered for a while so that a message overtaken by its removal does not come back
+	ours    bool   // removed because it could not be read or has expired, and not by a publisher
 }
 
 // separator keeps virtual hosts apart in the rows' keys. It is not a legal byte of a virtual host's name.
@@ -66,7 +67,7 @@ func (s *Store) Keep(m *message.Message, at queue.Pos) {
 	if s.set(v) || v.cleared {
 		return
 	}
-	s.keepAgain(m) // what removed the value before this one must not remove this one, too
+	s.keepAgain(m, 0) // what removed the value before this one must not remove this one, too
 }
 
 // Restore takes over a row found in the log at start; the deadline is read with the message. It answers false for a
@@ -162,19 +163,28 @@ func (s *Store) forget(v *value) bool {
 			s.slog.Error("retained message not kept", "vhost", s.vhost, "key", v.key, "err", err)
 			return false
 		}
-		s.keepAgain(m)
+		s.keepAgain(m, other.first())
 	}
 	return false
 }
 
-// keepAgain writes a value once more whose row one of our removals has ended.
-func (s *Store) keepAgain(m *message.Message) {
+// first is the Pos.Seq under which subscribers first could find v.
+func (v *value) first() uint64 {
+	if v.since != 0 {
+		return v.since
+	}
+	return v.at.Seq
+}
+
+// keepAgain writes a value once more whose row one of our removals has ended. since is the Pos.Seq under which subscribers
+// could find it before, 0 when they could not.
+func (s *Store) keepAgain(m *message.Message, since uint64) {
 	at, _, err := s.log.Append(m, nil, s.Row(m))
 	if err != nil {
 		s.slog.Error("retained message not kept", "vhost", s.vhost, "key", m.Key, "err", err)
 		return
 	}
-	s.set(&value{key: m.Key, at: at, expires: m.Expires})
+	s.set(&value{key: m.Key, at: at, since: since, expires: m.Expires})
 }
 
 // What a cursor looks at before it gives the store up to others, and how many positions it keeps meanwhile.
@@ -225,7 +235,8 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 		v := c.found[0]
 		c.found = c.found[1:]
 		now := time.Now().UnixMilli()
-		if v.at.Seq > c.newest || !c.store.current(v) {
+		v = c.store.stillThere(v)
+		if v == nil || v.first() > c.newest {
 			continue
 		}
 		if v.expires != 0 && v.expires <= now {
@@ -234,8 +245,11 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 		}
 		m, err := c.store.log.Read(v.at)
 		if err != nil {
-			if !c.store.current(v) {
-				continue // replaced while we looked: its record may be gone
+			if there := c.store.stillThere(v); there != v { // its record may be gone
+				if there != nil {
+					c.found = append([]*value{there}, c.found...)
+				}
+				continue
 			}
 			if errors.Is(err, queue.ErrUnreadable) {
 				c.store.lose(v, err)
@@ -252,10 +266,13 @@ func (c *Cursor) Next() (m *message.Message, ok bool, err error) {
 	return nil, false, nil
 }
 
-// current reports whether v is still the last value of its key.
-func (s *Store) current(v *value) bool {
+// stillThere returns what is the last value of v's key now: v, or another one that a cursor may know by its age; nil for
+// none.
+func (s *Store) stillThere(v *value) *value {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.root.get(v.key)
-	return n != nil && n.value == v
+	if n := s.root.get(v.key); n != nil && n.value != nil && !n.value.cleared {
+		return n.value
+	}
+	return nil
 }
