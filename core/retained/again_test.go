@@ -67,6 +67,64 @@ func TestSubscriberGetsAValueThatIsWrittenAgainMeanwhile(t *testing.T) {
 	}
 }
 
+// TestLastPublisherWinsOverWhatIsWrittenAgain: while a value is written again somebody replaces or removes it, and the store is
+// told before or after.
+func TestLastPublisherWinsOverWhatIsWrittenAgain(t *testing.T) {
+	for _, body := range []string{"newest", ""} {
+		for _, tellLater := range []bool{false, true} {
+			log := &watched{Log: queuetest.NewLog()}
+			s := New("/", log, nil)
+			keep(t, s, log.Log, &message.Message{Key: "a", Body: []byte("old"), Expires: 1})
+			newest := &message.Message{Key: "a", Body: []byte(body)}
+			var at queue.Pos
+			log.before = func(m *message.Message) {
+				if len(m.Body) == 0 {
+					keep(t, s, log.Log, &message.Message{Key: "a", Body: []byte("new")})
+					log.before = func(*message.Message) {
+						log.before = func(*message.Message) {}
+						var err error
+						if at, _, err = log.Log.Append(newest, nil, s.Row(newest)); err != nil {
+							t.Fatal(err)
+						}
+						if !tellLater {
+							s.Keep(newest, at)
+						}
+					}
+				}
+			}
+			keys(t, s, "#", false)
+			if tellLater {
+				s.Keep(newest, at)
+			}
+			after := New("/", log, nil) // as after a restart
+			if err := log.Replay(rowsTo{after}); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*Store{s, after} {
+				got := ""
+				if m, ok, err := s.Open("#", false).Next(); err != nil {
+					t.Fatal(err)
+				} else if ok {
+					got = string(m.Body)
+				}
+				if got != body {
+					t.Errorf("told later %v, restarted %v: the last value is %q, want %q", tellLater, s == after, got, body)
+				}
+			}
+		}
+	}
+}
+
+// rowsTo restores a store.
+type rowsTo struct{ *Store }
+
+func (r rowsTo) Row(row queue.Row, at queue.Pos) error {
+	r.Restore(row.Key, at)
+	return nil
+}
+
+func (rowsTo) Message(queue.Pos, queue.Info, []uint32) error { return nil }
+
 // TestCursorsMeetWhatStaysWhileOthersComeAndGo: between the portions keys of any bytes are added, replaced and removed, and
 // nodes are cut and joined under the cursor.
 func TestCursorsMeetWhatStaysWhileOthersComeAndGo(t *testing.T) {

@@ -63,11 +63,7 @@ func (s *Store) Row(m *message.Message) queue.Row {
 
 // Keep makes m, whose record is at position at, the last value of its key, unless a later one is known already.
 func (s *Store) Keep(m *message.Message, at queue.Pos) {
-	v := &value{key: m.Key, at: at, expires: m.Expires, cleared: len(m.Body) == 0}
-	if s.set(v) || v.cleared {
-		return
-	}
-	s.keepAgain(m, 0) // what removed the value before this one must not remove this one, too
+	s.keepAgain(m, s.set(&value{key: m.Key, at: at, expires: m.Expires, cleared: len(m.Body) == 0}))
 }
 
 // Restore takes over a row found in the log at start; the deadline is read with the message. It answers false for a
@@ -80,8 +76,9 @@ func (s *Store) Restore(rowKey string, at queue.Pos) bool {
 	return ok
 }
 
-// set makes v the last value of its key, unless a later one is known. It answers false when that is no publisher's.
-func (s *Store) set(v *value) bool {
+// set makes v the last value of its key, unless a later one is known. It returns what has to be written again, because the
+// log does not have it last: a row of ours has come behind it. Mostly nil.
+func (s *Store) set(v *value) (again *value) {
 	v.key = strings.Clone(v.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,11 +86,18 @@ func (s *Store) set(v *value) bool {
 }
 
 // place is set with mu held.
-func (s *Store) place(v *value) bool {
+func (s *Store) place(v *value) (again *value) {
 	n := s.root.make(v.key)
 	s.newest = max(s.newest, v.at.Seq)
-	if n.value != nil && n.value.at.Seq > v.at.Seq {
-		return !n.value.ours // overtaken: the log has the other one last
+	switch old := n.value; {
+	case old == nil:
+	case old.at.Seq > v.at.Seq: // overtaken
+		if old.ours && !v.cleared || !old.ours && old.first() < v.first() {
+			return v
+		}
+		return nil
+	case !old.ours && !v.ours && old.first() > v.first(): // v was written again when old had come already
+		return old
 	}
 	if n.value != nil && !n.value.cleared {
 		s.len--
@@ -101,7 +105,7 @@ func (s *Store) place(v *value) bool {
 	n.value = v
 	if !v.cleared {
 		s.len++
-		return true
+		return nil
 	}
 	s.graves = append(s.graves, v)
 	if len(s.graves) > graveyard {
@@ -109,7 +113,7 @@ func (s *Store) place(v *value) bool {
 		s.graves[0] = nil
 		s.graves = s.graves[1:]
 	}
-	return true
+	return nil
 }
 
 // Len is the number of keys with a value.
@@ -158,12 +162,7 @@ func (s *Store) forget(v *value) bool {
 		return true
 	}
 	if other != nil && !other.cleared && other.at.Seq < at.Seq { // a publisher's, and our row has removed its
-		m, err := s.log.Read(other.at)
-		if err != nil {
-			s.slog.Error("retained message not kept", "vhost", s.vhost, "key", v.key, "err", err)
-			return false
-		}
-		s.keepAgain(m, other.first())
+		s.keepAgain(nil, other)
 	}
 	return false
 }
@@ -176,15 +175,26 @@ func (v *value) first() uint64 {
 	return v.at.Seq
 }
 
-// keepAgain writes a value once more whose row one of our removals has ended. since is the Pos.Seq under which subscribers
-// could find it before, 0 when they could not.
-func (s *Store) keepAgain(m *message.Message, since uint64) {
-	at, _, err := s.log.Append(m, nil, s.Row(m))
-	if err != nil {
-		s.slog.Error("retained message not kept", "vhost", s.vhost, "key", m.Key, "err", err)
-		return
+// keepAgain writes v, whose row one of ours has ended, once more, and what publishers meanwhile have made of its key. m is
+// v's message, nil to read it. With a nil v there is nothing to do.
+func (s *Store) keepAgain(m *message.Message, v *value) {
+	for v != nil {
+		var err error
+		if v.cleared {
+			m = &message.Message{Key: v.key, Guarantee: message.AtLeastOnce, Retain: true}
+		} else if m == nil {
+			m, err = s.log.Read(v.at)
+		}
+		var at queue.Pos
+		if err == nil {
+			at, _, err = s.log.Append(m, nil, s.Row(m))
+		}
+		if err != nil {
+			s.slog.Error("retained message not kept", "vhost", s.vhost, "key", v.key, "err", err)
+			return
+		}
+		m, v = nil, s.set(&value{key: v.key, at: at, since: v.first(), expires: m.Expires, cleared: v.cleared})
 	}
-	s.set(&value{key: m.Key, at: at, since: since, expires: m.Expires})
 }
 
 // What a cursor looks at before it gives the store up to others, and how many positions it keeps meanwhile.
