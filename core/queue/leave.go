@@ -89,7 +89,7 @@ const (
 func portion(ds []Delivery) []Delivery {
 	size := 0
 	for i := range min(len(ds), leaveAtOnce) {
-		if size += max(ds[i].Size(), int(ds[i].pos.Size)); size > leaveBytes && i > 0 {
+		if size += ds[i].Size(); size > leaveBytes && i > 0 {
 			return ds[:i]
 		}
 	}

@@ -108,3 +108,24 @@ func TestPortionThatCannotLeaveComesBackWithThoseBehindIt(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadDeliverySaysWhatItsHeadersTake: a transaction counts what its dead letters will take once they are read.
+func TestUnreadDeliverySaysWhatItsHeadersTake(t *testing.T) {
+	l := queuetest.NewLog()
+	q := newQueue(t, "q", 1, l, queue.Options{})
+	m := durable("")
+	m.Head = message.AppendString(nil, message.ContentType, string(bytes.Repeat([]byte("x"), 100<<10)))
+	at, _, err := l.Append(m, []uint32{q.ID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Size = uint32(m.Size()) // what a log says that is a file
+	if err := q.Put(m, at); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := subscribe(t, q, queue.SubscribeOptions{})
+	d := take(t, s, 1)[0].Unread()
+	if got := d.Size(); got < 100<<10 {
+		t.Errorf("%d bytes", got)
+	}
+}

@@ -71,7 +71,7 @@ func (d *Delivery) Size() int {
 	if d.Message != nil {
 		return d.Message.Size()
 	}
-	return int(d.size) + int(d.extra)<<extraUnit
+	return max(int(d.size)+int(d.extra)<<extraUnit, int(d.pos.Size)) // extra has an end, and is not known after a restart
 }
 
 // Subscription is one consumer's place at a queue. Take is called by one goroutine at a time; Settle and Close by any.
