@@ -105,7 +105,7 @@ func remainingLength(b []byte) (size, head int, err error) {
 }
 
 // fill reads once. The buffer grows when a read filled it. When nothing is left of a read that did not, the peer has paused:
-// a borrowed buffer is given back at once, one of its own returns to its idle size after a run of small reads.
+// a large buffer is given back at once, one of its own returns to its idle size after a run of small reads.
 func (r *packetReader) fill() error {
 	switch {
 	case r.start == r.end:
@@ -117,6 +117,8 @@ func (r *packetReader) fill() error {
 		case r.own != nil:
 			r.large.Put((*[maxReadBuffer]byte)(r.buffer))
 			r.buffer, r.own = r.own, nil
+		case r.large != nil && len(r.buffer) > ownReadBuffer: // the CONNECT was long
+			r.buffer = make([]byte, readBuffer)
 		case r.small >= smallRun && len(r.buffer) > readBuffer:
 			r.buffer = make([]byte, readBuffer)
 		}

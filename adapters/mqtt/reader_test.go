@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 )
@@ -81,4 +82,81 @@ type countedReader struct {
 func (c *countedReader) Read(b []byte) (int, error) {
 	c.reads++
 	return c.source.Read(b)
+}
+
+// A client whose CONNECT was long holds no more than any other once it waits.
+func TestReaderOfALongConnectHoldsLittle(t *testing.T) {
+	for _, size := range []int{3000, 10_000, 60_000, 200_000} {
+		source := &pausing{pieces: [][]byte{packet(0x10, make([]byte, size)), {0xC0, 0}}}
+		r := newPacketReader(source, 1<<20)
+		source.pause = func() {}
+		if _, body, err := r.first(); err != nil || len(body) != size {
+			t.Fatal(len(body), err)
+		}
+		r.large = new(sync.Pool)
+		source.pause = func() {
+			if len(r.buffer) > ownReadBuffer || r.own != nil {
+				t.Errorf("after a CONNECT of %d bytes: a buffer of %d bytes, and one of %d aside", size, len(r.buffer), len(r.own))
+			}
+		}
+		for range 2 {
+			_, _, _, _ = r.next()
+		}
+	}
+}
+
+// What comes out does not depend on the pieces that come in, nor on the buffers that others get back meanwhile.
+func TestBuffersChangeWithoutAByteLost(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	sizes := []int{0, 1, 2, 127, 128, 129, 4094, 4096, 4097, maxReadBuffer - 5, maxReadBuffer - 4, maxReadBuffer - 3, maxReadBuffer, 100_000, 1<<20 - 4}
+	for range 30 {
+		pool := new(sync.Pool)
+		var bodies, pieces [][]byte
+		var stream []byte
+		for range 60 {
+			size := sizes[random.IntN(len(sizes))]
+			if random.IntN(3) > 0 {
+				size = random.IntN(300)
+			}
+			body := make([]byte, size)
+			for i := range body {
+				body[i] = byte(random.Uint32())
+			}
+			bodies = append(bodies, body)
+			stream = append(stream, packet(0x30, body)...)
+		}
+		for len(stream) > 0 {
+			n := min(len(stream), 1+random.IntN(1<<random.IntN(18)))
+			pieces = append(pieces, stream[:n])
+			stream = stream[n:]
+		}
+		r := newPacketReader(&pausing{pieces: pieces, pause: func() {
+			if b, ok := pool.Get().(*[maxReadBuffer]byte); ok { // another connection reads into it
+				for i := range b {
+					b[i] = 0xA5
+				}
+				pool.Put(b)
+			}
+		}}, 1<<20)
+		r.large = pool
+		var kept [][]byte
+		var of []int
+		for i, want := range bodies {
+			header, body, private, err := r.next()
+			if err != nil || header != 0x30 || !bytes.Equal(body, want) {
+				t.Fatalf("packet %d of %d bytes: %d bytes, %v", i, len(want), len(body), err)
+			}
+			if private {
+				kept, of = append(kept, body), append(of, i)
+			}
+		}
+		for i, body := range kept {
+			if !bytes.Equal(body, bodies[of[i]]) {
+				t.Errorf("packet %d was not for ever", of[i])
+			}
+		}
+		if _, _, _, err := r.next(); err != io.EOF {
+			t.Error(err)
+		}
+	}
 }
