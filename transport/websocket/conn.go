@@ -69,7 +69,7 @@ type Conn struct {
 	received atomic.Bool
 	wrote    atomic.Bool
 
-	mu     sync.Mutex // leaf
+	mu     sync.Mutex // leaf but for the connection's deadline
 	timer  *time.Timer
 	asked  int
 	closed bool
@@ -162,7 +162,7 @@ func (c *Conn) messages(yield func([]byte) bool) {
 	c.socket.more = func() bool { return yield(nil) }
 	for {
 		c.framed()
-		kind, message, err := c.library.Reader(context.Background())
+		kind, message, err := c.library.Reader(unhurried{})
 		if errors.Is(err, errIdle) {
 			return
 		}
@@ -185,6 +185,23 @@ func (c *Conn) messages(yield func([]byte) bool) {
 		}
 	}
 }
+
+// unhurried keeps the library from giving a connection up whose control frame takes more than five seconds: whether the peer
+// is silent is asked elsewhere, and a session that is held back within a frame is not the peer's fault. No timer is set for
+// a deadline that an outer one comes before, and this one never ends anything.
+type unhurried struct{} // of no size, so that it costs no allocation
+
+// Deadline implements context.Context.
+func (unhurried) Deadline() (time.Time, bool) { return time.Time{}, true }
+
+// Done implements context.Context.
+func (unhurried) Done() <-chan struct{} { return nil }
+
+// Err implements context.Context.
+func (unhurried) Err() error { return nil }
+
+// Value implements context.Context.
+func (unhurried) Value(any) any { return nil }
 
 // framed notes that a frame has ended. Between messages the library may find nothing to read.
 func (c *Conn) framed() { c.socket.between = !c.within && c.input.Buffered() == 0 }
@@ -237,7 +254,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 		kind = websocket.MessageText
 	}
 	c.wrote.Store(true)
-	c.socket.begin()
+	if !c.socket.begin() {
+		return 0, net.ErrClosed
+	}
 	err := c.send(kind, b)
 	if problem := c.socket.end(); err == nil {
 		err = problem
@@ -281,6 +300,16 @@ func (c *Conn) CloseWrite() error {
 
 // SetWriteDeadline implements net.Conn.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.socket.setWriteDeadline(t) }
+
+// SetReadDeadline implements net.Conn. It is refused once the connection is being closed: Close has set the last one.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.Conn.SetReadDeadline(t)
+}
 
 // SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {

@@ -93,11 +93,13 @@ func (s *socket) gather(p []byte) {
 	*s.out = append(*s.out, p...)
 }
 
-// begin has what is written wait for flush or end.
-func (s *socket) begin() {
+// begin has what is written wait for flush or end. It is false when nothing can follow any more: the library would wait for
+// the end of a message that has failed.
+func (s *socket) begin() bool {
 	s.mu.Lock()
-	s.held = true
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.held = !s.left
+	return s.held
 }
 
 // end is the end of a message. It returns when all has been written.
