@@ -63,6 +63,7 @@ type Outbox struct {
 	buf      []byte    // replies
 	ready    []*Source
 	writing  bool   // the writer goroutine exists
+	hurried  bool   // the connection is about to end: nobody waits for sources
 	finished bool   // no source is asked any more
 	begun    uint64 // rounds the writer has begun
 	ended    uint64 // rounds whose sources have all been asked
@@ -134,7 +135,7 @@ func (o *Outbox) AwaitTurn(sources ...*Source) {
 	if slices.ContainsFunc(sources, func(s *Source) bool { return s.queued }) {
 		turn++
 	}
-	for o.ended < turn && o.err == nil && !o.finished {
+	for o.ended < turn && o.err == nil && !o.hurried && !o.finished {
 		o.room.Wait()
 	}
 }
@@ -166,7 +167,7 @@ func (o *Outbox) Finish(d time.Duration) {
 	o.Hurry(d)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.finished = true
+	o.finished = true // within a round as well
 	for _, s := range o.ready {
 		s.queued = false
 	}
@@ -177,11 +178,13 @@ func (o *Outbox) Finish(d time.Duration) {
 }
 
 // Hurry gives every write from now on, the one under way among them, at most d: the connection is about to end, and
-// nobody shall wait longer for a peer that does not read.
+// nobody shall wait longer for a peer that does not read. Nor does AwaitTurn wait any more: a round is many writes.
 func (o *Outbox) Hurry(d time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.expiry = d
+	o.hurried = true
+	o.room.Broadcast()
 	_ = o.conn.SetWriteDeadline(time.Now().Add(d)) // fails on a closed connection only, whose writes end at once
 }
 
@@ -236,7 +239,7 @@ func (o *Outbox) write() {
 	}
 }
 
-// fillRound asks every source of the round once and returns those that have more.
+// fillRound asks every source of the round once, unless the outbox is finished meanwhile, and returns those that have more.
 func (o *Outbox) fillRound() (more []*Source, err error) {
 	keep := o.round[:0]
 	for _, s := range o.round {
@@ -249,10 +252,20 @@ func (o *Outbox) fillRound() (more []*Source, err error) {
 			if err := o.flush(); err != nil {
 				return nil, err
 			}
+			if o.isFinished() {
+				keep = keep[:0]
+				break
+			}
 		}
 	}
 	clear(o.round[len(keep):])
 	return keep, nil
+}
+
+func (o *Outbox) isFinished() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.finished
 }
 
 // flush writes what is gathered.

@@ -161,6 +161,53 @@ func TestAwaitTurnWaitsForOneTurnOfAll(t *testing.T) {
 	})
 }
 
+// ample sends as much as fits into a turn, whenever it is asked.
+type ample struct {
+	Source
+	calls atomic.Int32
+}
+
+func (a *ample) Fill(dst []byte) ([]byte, bool) {
+	a.calls.Add(1)
+	return append(dst, make([]byte, flushAt)...), true
+}
+
+// TestSlowPeerDoesNotPutOffTheEnd: each write has so long, but however many consumers there are, nobody waits for them all.
+func TestSlowPeerDoesNotPutOffTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o := NewOutbox(far)
+		fillers := make([]ample, 1000)
+		for i := range fillers {
+			fillers[i].Init(o, &fillers[i])
+			fillers[i].Wake()
+		}
+		go func() {
+			for b := make([]byte, flushAt); ; time.Sleep(time.Second) { // faster than any write expires
+				if _, err := io.ReadFull(near, b); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		began, awaited := time.Now(), time.Duration(0)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			o.AwaitTurn(&fillers[0].Source)
+			awaited = time.Since(began)
+			o.Finish(2 * time.Second)
+		}()
+		o.Hurry(2 * time.Second)
+		<-done
+		if took := time.Since(began); awaited > 5*time.Second || took > 10*time.Second {
+			t.Errorf("a turn was waited for %s, and the end came after %s", awaited, took)
+		}
+		_ = near.Close()
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestConcurrentRepliesAllArriveWhole(t *testing.T) {
 	server, client := pair(t)
 	o := NewOutbox(server)
