@@ -175,7 +175,7 @@ func (c *conn) shutDown() { c.stop(context.Canceled) }
 // the peer does not read.
 func (c *conn) unblock() {
 	c.inlet.Interrupt()
-	_ = c.net.SetWriteDeadline(time.Now().Add(goodbyeTime))
+	c.out.Hurry(goodbyeTime)
 }
 
 func (c *conn) evict() { c.stop(&Error{Reason: ReasonSessionTakenOver, Text: "session taken over"}) }
