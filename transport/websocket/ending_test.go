@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -128,6 +129,45 @@ func TestNobodyLiftsTheLastDeadline(t *testing.T) {
 			}
 		case <-time.After(time.Minute):
 			t.Error("a minute later it is not closed")
+		}
+	})
+}
+
+// TestPeerThatClosesWithinALongMessageOfOurs gets its answer, and nothing behind it.
+func TestPeerThatClosesWithinALongMessageOfOurs(t *testing.T) {
+	slowly(t, func(t *testing.T, near net.Conn, c *Conn) {
+		wrote, read := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := c.Write(make([]byte, 3*maxFrame))
+			wrote <- err
+		}()
+		go func() {
+			_, err := c.Read(make([]byte, 10))
+			read <- err
+		}()
+		if _, err := io.ReadFull(near, make([]byte, 1)); err != nil { // it is under way
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(near, masked(opClose, "\x03\xe8bye")); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != io.EOF {
+			t.Error(err)
+		}
+		synctest.Wait()
+		got := make(chan []byte, 1)
+		go func() {
+			b, _ := io.ReadAll(near)
+			got <- b
+		}()
+		if err := <-wrote; err == nil {
+			t.Error("written behind the end")
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- c.Close() }()
+		<-closed
+		if b := <-got; !bytes.HasSuffix(b, []byte("\x88\x05\x03\xe8bye")) || len(b) > 2*maxFrame {
+			t.Errorf("%d bytes, at the end % x", len(b), b[max(0, len(b)-10):])
 		}
 	})
 }
