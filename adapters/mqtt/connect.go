@@ -257,7 +257,10 @@ func (c *conn) open(host Host) (present bool, err error) {
 	c.took = true
 	if !cs.alive {
 		s.publishWill(cs) // of a session that ended with the gateway before this one
-		return false, unavailable(s.begin(cs, host, host.Router.NewOrigin(), p.expiry))
+		if err := s.begin(cs, host, host.Router.NewOrigin(), p.expiry); err != nil {
+			return false, unavailable(err)
+		}
+		return false, unavailable(s.awaitEnded(c.ctx)) // CONNACK says that there is no session: a crash must not know better
 	}
 	if cs.durable { // an exclusive queue stays with the origin that declared it
 		cs.origin = cs.host.Router.NewOrigin()

@@ -319,3 +319,54 @@ func TestWillIsPublishedOnceWhateverRecordIsTheLast(t *testing.T) {
 		})
 	}
 }
+
+// What CONNACK says of a session that was to begin anew is so whatever the disk still had to take.
+func TestEndedSessionDoesNotComeBackWhateverRecordIsTheLast(t *testing.T) {
+	lasting := func(filter string) []func(p *people) {
+		return []func(p *people){
+			func(p *people) { p.receiver("r").filter = filter },
+			func(p *people) { p.receiver("r").connect(p.gateway) },
+			confirmSomething,
+		}
+	}
+	begin := func(h hello) func(p *people) {
+		return func(p *people) {
+			r := p.receiver("r")
+			client, connack := p.gateway.connect(h)
+			if r.client = client; connack[0] != 0 {
+				t.Error("the session is there")
+			}
+		}
+	}
+	anew := hello{version: version5, id: "r"}
+	lastingAnew := hello{version: version5, id: "r", properties: []byte(uint32Prop(0x11, never))}
+	// DISCONNECT with a session expiry interval of 0 ends the session.
+	leave := func(p *people) { p.receiver("r").send([]byte{0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0}) }
+	for name, steps := range map[string][]func(p *people){
+		"clean start":             append(lasting("a/b"), begin(anew)),
+		"clean start, shared":     append(lasting("$share/g/a/b"), begin(anew)),
+		"clean start, to last":    append(lasting("a/b"), begin(lastingAnew)),
+		"ended, then clean start": append(lasting("a/b"), leave, begin(anew)),
+		"ended, then resumed":     append(lasting("a/b"), leave, begin(hello{version: version5, id: "r", keep: true})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crashEverywhere(t, steps, func(g *gateway, p *people, done int) {
+					if done < len(steps) {
+						return
+					}
+					c, connack := g.connect(persistent(version5, "r"))
+					if connack[0] != 0 && name != "clean start, to last" {
+						t.Error("the session that ended came back")
+					}
+					s, _ := g.connect(hello{version: version5, id: "s"})
+					s.publish(pub{topic: "a/b", payload: "x", id: 1, qos: qos1})
+					_, _, _ = s.read(time.Second) // PUBACK, whatever it says of who is there
+					if kind, _, err := c.read(time.Second); err == nil {
+						t.Errorf("a packet of type 0x%02X came for a subscription that has ended", kind)
+					}
+				})
+			})
+		})
+	}
+}

@@ -138,6 +138,7 @@ type Server struct {
 	opened   uint64             // such connections ever
 	maximum  int                // sessions at once
 	expired  int                // sessions that have
+	ended    confirm.Receipt    // safe when the removal of every durable session that has ended is
 }
 
 var _ session.Handler = (*Server)(nil)

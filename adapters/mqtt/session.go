@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 
 	"tridge/core/confirm"
@@ -121,31 +122,51 @@ func (s *Server) begin(cs *clientSession, host Host, origin uint64, expiry uint3
 	return err
 }
 
-// end ends the session: its queue, its rows and its subscriptions go, a delayed will is published [MQTT-3.1.3-9].
+// end ends the session: its queue, its rows and its subscriptions go, a delayed will is published [MQTT-3.1.3-9]. A crash may
+// bring it back until all of that is on disk, which whoever begins another waits for (ended).
 func (s *Server) end(cs *clientSession) error {
 	s.publishWill(cs)
+	var gone confirm.Receipt
 	var err error
 	if cs.queue != nil {
-		_, _, err = cs.host.Router.DeleteQueue(cs.queue.Name(), cs.origin, queue.Condition{}, router.Client)
+		_, gone, err = cs.host.Router.DeleteQueue(cs.queue.Name(), cs.origin, queue.Condition{}, router.Client)
 		if errors.Is(err, router.ErrNotFound) { // an operator was here
 			err = nil
 		}
 	}
 	if cs.durable {
-		if _, failed := s.config.State.Put(cs.tombstones()...); err == nil {
+		receipt, failed := s.config.State.Put(cs.tombstones()...)
+		gone = gone.Join(receipt)
+		if err == nil {
 			err = failed
 		}
 	}
 	for i := range cs.filters {
 		if sub := &cs.filters[i]; sub.kind == kindShared {
-			if _, failed := s.leave(cs.host, sub.filter); err == nil {
+			receipt, failed := s.leave(cs.host, sub.filter)
+			gone = gone.Join(receipt)
+			if err == nil {
 				err = failed
 			}
 		}
 	}
+	if cs.durable {
+		s.mu.Lock()
+		s.ended = s.ended.Join(gone)
+		s.mu.Unlock()
+	}
 	s.subscriptions.Add(-int64(len(cs.filters)))
 	cs.sessionState = sessionState{}
 	return err
+}
+
+// awaitEnded waits until no crash brings back a session that has ended before, of whatever client: usually that is so already,
+// and remembering it for each that is no more would be memory that grows with them.
+func (s *Server) awaitEnded(ctx context.Context) error {
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	return ended.Wait(ctx)
 }
 
 // openQueue returns the session's queue, declared when it is the first time it is needed: a client that only publishes
