@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -207,14 +208,16 @@ func (c *conn) forget(id string, tx *transaction) {
 	c.kept -= tx.size
 }
 
-// giveBack requeues the deliveries of a transaction that will not be committed.
+// giveBack requeues the deliveries of a transaction that will not be committed: those of every queue, whatever becomes of
+// another's.
 func (tx *transaction) giveBack() error {
 	ends := tx.byQueue()
+	tx.ends = nil
+	var failed error
 	for i := range ends {
 		if _, err := ends[i].Subscription.Settle(ends[i].Deliveries, queue.Requeue); err != nil {
-			return err
+			failed = errors.Join(failed, err)
 		}
 	}
-	tx.ends = nil
-	return nil
+	return failed
 }
