@@ -1,7 +1,6 @@
 package retained
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -207,7 +206,7 @@ func TestCursorsMeetWhatStaysWhileOthersComeAndGo(t *testing.T) {
 		}
 		for key, v := range there {
 			if n := s.root.get(key); n == nil || n.value != v {
-				t.Fatal(fmt.Sprintf("round %d: %q is lost", round, key))
+				t.Fatalf("round %d: %q is lost", round, key)
 			}
 		}
 		for key, v := range there { // and the tree ends as it began
