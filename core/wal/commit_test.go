@@ -2,6 +2,7 @@ package wal
 
 import (
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -74,9 +75,9 @@ func TestManyPublishersShareOneSync(t *testing.T) {
 	l, _ := open(t, fs, o)
 	defer closeLog(t, l)
 	g.shut.Store(true)
-	sinks := make([]answers, publishers+1)
+	sinks := apart(publishers + 1)
 	_, r, _ := l.Append(body("first"), []uint32{1})
-	r.Redeem(confirm.Ticket{To: &sinks[publishers], Seq: 1})
+	r.Redeem(confirm.Ticket{To: sinks[publishers], Seq: 1})
 	<-g.entered
 	before := l.Stats().Syncs
 	var running sync.WaitGroup
@@ -87,7 +88,7 @@ func TestManyPublishersShareOneSync(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				r.Redeem(confirm.Ticket{To: &sinks[i], Seq: uint64(n + 1)})
+				r.Redeem(confirm.Ticket{To: sinks[i], Seq: uint64(n + 1)})
 			}
 		})
 	}
@@ -102,6 +103,23 @@ func TestManyPublishersShareOneSync(t *testing.T) {
 	if n := l.Stats().Syncs - before; n != 2 {
 		t.Errorf("%d syncs for %d messages, want 2", n, publishers*each+1)
 	}
+}
+
+// apart returns sinks that do not share a slot: two that do, by where they are in memory, have each other's runs end.
+func apart(n int) []*answers {
+	var sinks, others []*answers // others: the memory of those that are alive is not given out again
+	taken := map[int]bool{}
+	for len(sinks) < n {
+		s := new(answers)
+		if slot := slotOf(s); !taken[slot] {
+			taken[slot] = true
+			sinks = append(sinks, s)
+			continue
+		}
+		others = append(others, s)
+	}
+	runtime.KeepAlive(others)
+	return sinks
 }
 
 func TestRunsKeepTheOrderOfEachSink(t *testing.T) {
