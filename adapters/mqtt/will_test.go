@@ -248,6 +248,7 @@ func TestWillsOfOneClientThatWaitForTheDiskSurvive(t *testing.T) {
 					w.ack(typePuback, w.expectMessageWithin(time.Minute, pub{topic: "will", payload: payload, qos: qos1}))
 				}
 			}
+			synctest.Wait() // the acknowledgements have arrived
 			g = g.crash()
 			w, _ = g.connect(persistent(version5, "watcher"))
 			for _, payload := range []string{"first", "second", "third"} {
