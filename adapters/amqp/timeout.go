@@ -10,8 +10,9 @@ import (
 )
 
 // A consumer, or with an argument of the queue also whoever uses basic.get, may be given a time within which it has to
-// acknowledge each delivery. One that it keeps longer goes back to its queue, and nothing else happens to the consumer: RabbitMQ closes the channel with everything on it. The slot stays,
-// and with it the room it takes in the consumer's window, until the consumer does answer; its answer counts for nothing.
+// acknowledge each delivery. One that it keeps longer goes back to its queue, and nothing else happens to the consumer:
+// RabbitMQ closes the channel with everything on it. The slot stays, and with it the room it takes in the consumer's
+// window, until the consumer does answer; its answer counts for nothing.
 
 // argumentTimeout is that time in milliseconds, of a queue for all its consumers or of one of them.
 const argumentTimeout = "x-consumer-timeout"

@@ -70,7 +70,8 @@ func (s *Server) putWills(rows ...queue.Row) error {
 	if s.config.State == nil || len(rows) == 0 {
 		return nil
 	}
-	// Not waited for: a crash before it is safe is one before the client knew that it was connected, or gone.
+	// Not waited for: it is written at once, so what may lose it is a crash of the machine within the second until it is
+	// synced, and MQTT promises no will then.
 	_, err := s.config.State.Put(rows...)
 	return err
 }

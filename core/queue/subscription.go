@@ -233,15 +233,16 @@ func (s *Subscription) Close() {
 		}
 		wake = append(wake, q.selectiveWaiting()...) // they may have stood by, or come after it
 	}
-	idle := len(q.subs) == 0
-	if idle {
+	var idle func()
+	if len(q.subs) == 0 {
+		idle = q.laws().Idle
 		q.renew()
 	}
 	q.missed()
 	q.arm(0)
 	q.mu.Unlock()
 	wakeAll(wake)
-	if idle && q.laws().Idle != nil {
-		q.laws().Idle()
+	if idle != nil {
+		idle()
 	}
 }
